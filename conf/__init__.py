@@ -1,0 +1,1 @@
+"""What an operator decides: settings, assets, markets, and where things lie on disk."""

@@ -1,0 +1,34 @@
+"""The options that every `pit` command takes: which configuration file, which data folder.
+
+@click.command()
+@configured
+def command(settings: Settings) -> None: ...
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from conf.rules import BadSettings
+from conf.settings import load
+
+
+def configured(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command --conf and --data, and call it with `settings=` what they lead to."""
+
+    @click.option("--conf", "conf_file", type=click.Path(path_type=Path), metavar="FILE", help="The settings, in TOML.")
+    @click.option(
+        "--data", "data_dir", type=click.Path(path_type=Path), metavar="DIR", help="The data folder, before data_dir."
+    )
+    @functools.wraps(command)
+    def with_settings(*args: Any, conf_file: Path | None, data_dir: Path | None, **options: Any) -> Any:
+        try:
+            settings = load(conf_file, data_dir)
+        except (BadSettings, OSError) as error:
+            raise click.UsageError(str(error)) from None
+        return command(*args, settings=settings, **options)
+
+    return with_settings

@@ -1,0 +1,64 @@
+"""Where an exchange keeps things: one folder, `data_dir`, and one shared-memory segment named after the instance."""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SOCKET_PATH_MAX = 100  # bytes; the kernel's limit for a unix socket is 107
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The places of one exchange."""
+
+    data_dir: Path
+    instance: str
+
+    @property
+    def journal_dir(self) -> Path:
+        return self.data_dir / "journal"
+
+    @property
+    def events_dir(self) -> Path:
+        return self.data_dir / "events"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        return self.data_dir / "snapshots"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def alerts_file(self) -> Path:
+        return self.data_dir / "alerts.jsonl"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the supervisor as long as it lives."""
+        return self.data_dir / "lock"
+
+    @property
+    def state_name(self) -> str:
+        """The matcher's shared memory, as posix_ipc names it."""
+        return f"/tradepit-{self.instance}"
+
+    @property
+    def sockets_dir(self) -> Path:
+        """Under the data folder, or, when that path is too long for a unix socket, a private folder in /tmp."""
+        wanted = self.data_dir.absolute() / "sockets"
+        if len(os.fsencode(wanted)) + len("/commands.sock") <= SOCKET_PATH_MAX:
+            return wanted
+        digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"tradepit-{os.getuid()}-{digest}"
+
+    def make(self) -> None:
+        """Create every folder that is missing; the sockets' one is for this user only."""
+        for folder in (self.data_dir, self.journal_dir, self.events_dir, self.snapshots_dir, self.logs_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.sockets_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.sockets_dir.stat().st_uid != os.getuid():
+            raise PermissionError(f"{self.sockets_dir} belongs to another user")

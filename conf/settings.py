@@ -1,0 +1,317 @@
+"""The settings of an exchange: one TOML file, read into frozen dataclasses, one per section.
+
+Every setting has a default, so an empty file is a working exchange; its type is its annotation, its range and its
+meaning stand beside it (conf/rules.py). Errors and docs/configuration.md (conf/reference.py) are made from those, so
+there is no second list of settings anywhere. Nothing here opens anything but the file itself.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from conf.paths import Paths
+from conf.rules import BadSettings, Section, parse, setting
+
+DEFAULT_MARKETS_FILE = Path(__file__).with_name("markets.json")
+CPU_LAST = -1
+CPU_ANY = -2
+MIB = 1 << 20
+SEGMENT_SIZE_LEAST = 4 * MIB  # the largest batch of commands, or frame of events, fits it
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    compiled = re.compile(pattern, re.ASCII)
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is "host:port" with a port that can be bound; an IPv6 host stands in brackets."""
+    host, _, port = text.rpartition(":")
+    named = re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[^\s:\[\]/]+", host) is not None
+    return named and re.fullmatch(r"\d{1,5}", port, re.ASCII) is not None and 1 <= int(port) <= 65535
+
+
+def _is_bus_address(text: str) -> bool:
+    return text == "ipc" or (text.startswith("tcp://") and is_address(text.removeprefix("tcp://")))
+
+
+def _is_broker_list(text: str) -> bool:
+    return text == "" or all(is_address(part.strip()) for part in text.split(","))
+
+
+_ADDRESS = {"form": is_address, "form_text": "host:port"}
+_URL = {"form": _matches(r"https?://[^\s/]+\S*"), "form_text": "an http:// or https:// address"}
+_SENTINEL = r"sentinel://[^\s/:,]+:\d+(?:,[^\s/:,]+:\d+)*/[^\s/]+/\d+"
+_FILE_OR_SENTINEL = {
+    "form": _matches(f"file|{_SENTINEL}"),
+    "form_text": "`file`, or sentinel://host:port,host:port/master/database",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal(Section):
+    """The journal: what makes an acknowledged command durable."""
+
+    sync: str = setting(
+        "always",
+        "`always`: a reply leaves after its command is on disk. `interval`: the disk is asked every `interval_ms`, "
+        "and a machine that loses power may forget that much of what it acknowledged",
+        choices=("always", "interval"),
+    )
+    interval_ms: int = setting(10, 'how often the disk is asked with sync = "interval"', least=1, most=10_000)
+    segment_size: int = setting(
+        64 * MIB, "bytes of a segment file, preallocated", least=SEGMENT_SIZE_LEAST, most=1 << 32
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events(Section):
+    """The event log, from which consumers fill gaps. It can be made again from the journal."""
+
+    segment_size: int = setting(64 * MIB, "bytes of a segment file", least=SEGMENT_SIZE_LEAST, most=1 << 32)
+    keep_segments_count: int = setting(
+        64, "full segments that are kept for consumers that are behind; the oldest go first", least=1, most=1_000_000
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot(Section):
+    """Snapshots of the state, from which a restart begins its replay."""
+
+    keep_count: int = setting(3, "snapshots that are kept; the oldest go first", least=1, most=1_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Http(Section):
+    """The HTTP gateway: JSON-RPC by POST, and /health."""
+
+    bind: str = setting("127.0.0.1:8080", "address to listen on; there is no authentication behind it", **_ADDRESS)
+    workers: int = setting(1, "worker processes", least=1, most=256)
+    body_max_size: int = setting(MIB, "bytes of a request's body; a larger one gets 413", least=1024, most=1 << 30)
+    header_max_size: int = setting(
+        80 * 1024, "bytes of a request's line and headers; larger ones get 431", least=1024, most=MIB
+    )
+    request_timeout_s: float = setting(
+        10.0, "seconds in which a client must send a whole request, or take a whole reply", least=0.1, most=3600
+    )
+    keep_alive_s: float = setting(
+        3600.0, "seconds that a connection may be silent between requests; 0 is for ever", least=0, most=86_400
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), 'origins whose pages may read replies, like ["https://trade.example.com"], or ["*"]; [] is none'
+    )
+    depth_cache_ms: int = setting(
+        450,
+        "milliseconds that an answer to order.depth may be reused: ViaBTC's cache_timeout, so that the same questions "
+        "get the same answers as from it; 0 makes each anew",
+        least=0,
+        most=10_000,
+    )
+    connection_count_max: int = setting(
+        10_000, "connections that a worker holds; more wait to be accepted", least=1, most=1_000_000
+    )
+    drain_timeout_s: float = setting(
+        5.0, "seconds that a stopping worker gives to requests that it has begun", least=0, most=600
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ws(Section):
+    """The WebSocket gateway. Not there yet: checked, not used."""
+
+    bind: str = setting("127.0.0.1:8090", "address to listen on", **_ADDRESS)
+    workers: int = setting(1, "worker processes", least=1, most=256)
+    auth_url: str = setting(
+        "http://127.0.0.1:8000/internal/exchange/user/auth", "who checks the token of server.auth", **_URL
+    )
+    sign_url: str = setting(
+        "http://127.0.0.1:8000/internal/exchange/user/api/auth", "who checks the signature of server.sign", **_URL
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bus(Section):
+    """The ZeroMQ sockets of the matcher."""
+
+    bind: str = setting(
+        "ipc",
+        "`ipc`: sockets under `data_dir` for this user only. `tcp://host:port`: that port and the two after it",
+        form=_is_bus_address,
+        form_text="`ipc` or tcp://host:port",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matcher(Section):
+    """The matcher. Capacities cost address space; memory is used as slots are used for the first time."""
+
+    cpu: int = setting(
+        CPU_LAST,
+        f"the CPU that the matcher is pinned to; {CPU_LAST} is the last of those that it may use (not pinned when "
+        f"there is one only), {CPU_ANY} is not pinned",
+        least=CPU_ANY,
+        most=4095,
+    )
+    spin_us: int = setting(
+        200,
+        "how long the matcher looks for the next command without sleeping, after one that came alone; a wake-up takes "
+        "longer than to match it. 0 saves the CPU time",
+        least=0,
+        most=100_000,
+    )
+    order_capacity: int = setting(1 << 20, "open orders of all markets together", least=1024, most=1 << 28)
+    level_capacity: int = setting(1 << 18, "price levels of all markets together", least=1024, most=1 << 26)
+    balance_capacity: int = setting(
+        1 << 20, "pairs of a user and an asset that ever had a balance", least=1024, most=1 << 28
+    )
+    user_market_capacity: int = setting(
+        1 << 19, "pairs of a user and a market that ever had an open order", least=1024, most=1 << 28
+    )
+    update_capacity: int = setting(
+        1 << 20, "balance updates of the last 24 hours, remembered so that none counts twice", least=1024, most=1 << 28
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class History(Section):
+    """Where the history of orders, deals and balances is kept. Not there yet: checked, not used."""
+
+    store: str = setting(
+        "sqlite",
+        "`sqlite`: files under `data_dir`. `mysql://`: ViaBTC's tables",
+        form=_matches(r"sqlite|mysql://[^\s@/]+@[^\s@/:]+(?::\d+)?/?"),
+        form_text="`sqlite`, or mysql://user:password@host:port",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarketData(Section):
+    """Where k-lines, last prices and recent deals are kept. Not there yet: checked, not used."""
+
+    store: str = setting("file", "`file`: under `data_dir`. `sentinel://`: ViaBTC's keys in Redis", **_FILE_OR_SENTINEL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kafka(Section):
+    """Messages for other systems, in ViaBTC's form. Not there yet: checked, not used."""
+
+    brokers: str = setting(
+        "", 'addresses with commas between them; "" is off', form=_is_broker_list, form_text='"" or host:port,host:port'
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert(Section):
+    """Where alerts go. As yet always to alerts.jsonl, whatever is set here."""
+
+    store: str = setting("file", "`file`: alerts.jsonl under `data_dir`. `sentinel://`: Redis", **_FILE_OR_SENTINEL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervisor(Section):
+    """How processes are watched, restarted and stopped."""
+
+    start_timeout_s: float = setting(
+        600.0, "seconds in which a process must be ready (a long replay belongs to it)", least=1, most=86_400
+    )
+    heartbeat_timeout_s: float = setting(
+        10.0, "seconds without a heartbeat after which a ready process is killed and started again", least=2, most=3600
+    )
+    stop_timeout_s: float = setting(
+        15.0, "seconds from asking a process to end (SIGTERM) to ending it (SIGKILL)", least=0.1, most=3600
+    )
+    restart_count_max: int = setting(
+        6, "restarts in a row after which a process has failed and stays down", least=0, most=1000
+    )
+    restart_window_s: float = setting(
+        60.0, "seconds that a process must be ready for its restarts to be counted anew", least=1, most=86_400
+    )
+    log_max_size: int = setting(
+        64 * MIB,
+        "bytes of a log file at which it becomes NAME.log.1 and a new one begins",
+        least=64 * 1024,
+        most=1 << 40,
+    )
+    log_keep_count: int = setting(4, "old log files that are kept for each process", least=1, most=1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Section):
+    """All settings of one exchange."""
+
+    instance: str = setting(
+        "main",
+        "names shared memory and processes, so that several exchanges can share a machine",
+        form=_matches(r"[A-Za-z0-9_-]{1,32}"),
+        form_text="1 to 32 letters, digits, `_` and `-`",
+    )
+    data_dir: Path = setting(
+        Path("data"),
+        "the folder of all that is kept; like every relative path, seen from the configuration file's folder",
+    )
+    markets_file: Path = setting(
+        Path("markets.json"),
+        "assets and markets in ViaBTC's JSON form, or the same in TOML; if this is not set and the file is not there: "
+        "BTCUSD, ETHUSD and ETHBTC",
+    )
+    journal: Journal = field(default=Journal())
+    events: Events = field(default=Events())
+    snapshot: Snapshot = field(default=Snapshot())
+    http: Http = field(default=Http())
+    ws: Ws = field(default=Ws())
+    bus: Bus = field(default=Bus())
+    matcher: Matcher = field(default=Matcher())
+    history: History = field(default=History())
+    market: MarketData = field(default=MarketData())
+    kafka: Kafka = field(default=Kafka())
+    alert: Alert = field(default=Alert())
+    supervisor: Supervisor = field(default=Supervisor())
+
+    @property
+    def paths(self) -> Paths:
+        """The places of this exchange."""
+        return Paths(self.data_dir, self.instance)
+
+
+def load(path: Path | None = None, data_dir: Path | None = None) -> Settings:
+    """Read settings from a TOML file (None: the defaults); `data_dir`, when given, goes before the file's.
+
+    Relative paths of the file start at its folder, the others at the current one; the result holds absolute ones,
+    and `markets_file` is a file that exists. Raises BadSettings, OSError.
+    """
+    document: Mapping[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BadSettings(f"{path}: {error}") from None
+    base = (path.parent if path else Path()).absolute()
+    try:
+        settings = parse(Settings, document)
+        markets_file = _markets_file(base / settings.markets_file, is_set="markets_file" in document)
+    except BadSettings as error:
+        raise BadSettings(f"{path}: {error}" if path else str(error)) from None
+    chosen = data_dir.absolute() if data_dir else base / settings.data_dir
+    return replace(settings, data_dir=chosen, markets_file=markets_file)
+
+
+def every_section() -> list[type[Section]]:
+    """The top of the file, which is a section too, and all the others."""
+    return [Settings, *(section for _, section in sections())]
+
+
+def sections() -> list[tuple[str, type[Section]]]:
+    """Name and class of every section, in the order of the reference."""
+    kinds = get_type_hints(Settings)
+    return [(f.name, kinds[f.name]) for f in fields(Settings) if is_dataclass(kinds[f.name])]
+
+
+def _markets_file(wanted: Path, *, is_set: bool) -> Path:
+    if wanted.is_file():
+        return wanted
+    if is_set:
+        raise BadSettings(f"markets_file: {wanted} does not exist; name a file that does, or leave the setting out")
+    return DEFAULT_MARKETS_FILE

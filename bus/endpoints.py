@@ -1,0 +1,60 @@
+"""The sockets of the bus, in one table: what is spoken where, how much may wait, how long to wait."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMANDS_TIMEOUT_MS = 1_000  # a gateway answers 504 after it (CONTRACT 1.2)
+HEALTH_TIMEOUT_MS = 500
+LINGER_MS = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One bound socket of the matcher and the kind that connects to it."""
+
+    name: str
+    bound: str
+    connects: str
+    high_water_count: int  # frames that may wait at each end
+    tcp_offset: int  # with [bus] bind = tcp://host:port: its port is `port + tcp_offset`
+    about: str
+
+
+ENDPOINTS = {
+    endpoint.name: endpoint
+    for endpoint in (
+        Endpoint(
+            name="commands",
+            bound="ROUTER",
+            connects="DEALER",
+            high_water_count=2_000,  # times the largest frame of results: what a client that never reads can hold
+            tcp_offset=0,
+            about="frames of COMMAND, QUERY or PING in; RESULTS, the query's records or PING back, `first` echoed",
+        ),
+        Endpoint(
+            name="events",
+            bound="PUB",
+            connects="SUB",
+            high_water_count=10_000,
+            tcp_offset=1,
+            about="frames of EVENT once their commands are on disk; one that is too slow misses some and fills the gap",
+        ),
+        Endpoint(
+            name="replay",
+            bound="ROUTER",
+            connects="DEALER",
+            high_water_count=100,
+            tcp_offset=2,
+            about="a PING whose `first` is an event number in; frames of EVENT from the event log back, then a PING",
+        ),
+    )
+}
+
+
+def address(bind: str, sockets_dir: Path, name: str) -> str:
+    """The ZeroMQ address of an endpoint; `bind` is the setting: "ipc", or "tcp://host:port"."""
+    endpoint = ENDPOINTS[name]
+    if bind == "ipc":
+        return f"ipc://{sockets_dir}/{name}.sock"
+    host, _, port = bind.rpartition(":")
+    return f"{host}:{int(port) + endpoint.tcp_offset}"

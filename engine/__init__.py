@@ -1,0 +1,1 @@
+"""The matching engine: state, kernels, journal, snapshots, recovery, and the matcher process that owns them."""

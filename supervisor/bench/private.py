@@ -1,0 +1,62 @@
+"""A private exchange for a benchmark: its own instance, ports and folder, gone when the benchmark ends."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from conf.settings import Settings, load
+
+START_TIMEOUT_S = 120  # kernels may have to be compiled
+STOP_TIMEOUT_S = 60
+
+
+@contextmanager
+def exchange(folder: Path | None, conf_file: Path | None) -> Iterator[Settings]:
+    """Start one in a new folder under `folder`, yield its settings, stop it and remove what it kept.
+
+    With `conf_file`, take the one that runs with it, and leave it running.
+    """
+    if conf_file is not None:
+        yield load(conf_file, None)
+        return
+    data_dir = Path(tempfile.mkdtemp(prefix="tradepit-bench-", dir=folder))
+    try:
+        conf = data_dir / "tradepit.toml"
+        conf.write_text(
+            f'instance = "bench-{os.getpid()}"\ndata_dir = "data"\n'
+            f'[http]\nbind = "127.0.0.1:{_free_port()}"\n[ws]\nbind = "127.0.0.1:{_free_port()}"\n',
+            encoding="utf-8",
+        )
+        _pit("up", "--detach", "--conf", str(conf), timeout_s=START_TIMEOUT_S)
+        try:
+            yield load(conf, None)
+        finally:
+            _pit("down", "--conf", str(conf), timeout_s=STOP_TIMEOUT_S)
+    finally:
+        shutil.rmtree(data_dir, ignore_errors=True)
+
+
+def _pit(*arguments: str, timeout_s: float) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor.cli", *arguments],
+        timeout=timeout_s,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise click.ClickException(f"`pit {' '.join(arguments)}` failed: {(done.stderr or done.stdout).strip()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,119 @@
+"""One exchange per data folder and per instance name.
+
+Two locks, both held by open files that children inherit: they last as long as any process of the exchange, so a
+second exchange can't begin while an orphan of the first still writes.
+
+    data_dir/lock                    flock; holds the supervisor's pid as text
+    @tradepit-INSTANCE               an abstract unix socket: the name of the shared memory is taken
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import time
+from dataclasses import dataclass
+
+from conf.paths import Paths
+
+POLL_S = 0.02
+
+
+class InUse(Exception):
+    """The data folder or the instance name belongs to an exchange that runs: the text says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """The two locks; they are given back when this process and all its children have ended or closed them."""
+
+    file_fd: int
+    name: socket.socket
+
+    def release(self) -> None:
+        os.close(self.file_fd)
+        self.name.close()
+
+
+def take(paths: Paths, *, wait_s: float = 0.0) -> Held:
+    """Take both locks. Raises InUse; `wait_s` is how long processes may need that a dead supervisor has left."""
+    file_fd = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock_file(paths, file_fd, wait_s)
+        name = _lock_name(paths.instance)
+    except BaseException:
+        os.close(file_fd)
+        raise
+    os.ftruncate(file_fd, 0)
+    os.pwrite(file_fd, f"{os.getpid()}\n".encode(), 0)
+    return Held(file_fd, name)
+
+
+def holder_pid(paths: Paths) -> int:
+    """The pid of the supervisor that has taken the data folder; 0 when none lives."""
+    try:
+        pid = int(paths.lock_file.read_text())
+        os.kill(pid, 0)
+    except PermissionError:
+        return pid
+    except (OSError, ValueError):
+        return 0
+    return pid if is_held(paths) else 0
+
+
+def is_held(paths: Paths) -> bool:
+    """Whether any process of an exchange lives in this data folder."""
+    try:
+        fd = os.open(paths.lock_file, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(fd)
+    finally:
+        os.close(fd)
+
+
+def wait_free(paths: Paths, timeout_s: float) -> bool:
+    """Wait until no process of the exchange lives; return whether that came true."""
+    deadline = time.monotonic() + timeout_s
+    while is_held(paths):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _lock_file(paths: Paths, fd: int, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while not _try_lock(fd):
+        if pid := holder_pid(paths):
+            raise InUse(
+                f"an exchange already runs in {paths.data_dir} (supervisor pid {pid}); "
+                f"`pit down` ends it, `--data` or `data_dir` names another folder"
+            )
+        if time.monotonic() > deadline:
+            raise InUse(f"processes of an exchange whose supervisor is gone still use {paths.data_dir}; end them first")
+        time.sleep(POLL_S)
+
+
+def _try_lock(fd: int) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _lock_name(instance: str) -> socket.socket:
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        name.bind(f"\0tradepit-{instance}")
+    except OSError as error:
+        name.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise InUse(
+            f'an exchange named "{instance}" already runs on this machine with another data folder; '
+            "give this one another name with the setting `instance`"
+        ) from None
+    return name

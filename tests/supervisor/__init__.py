@@ -1,0 +1,1 @@
+"""The supervisor: its plan, its acts, its command."""

@@ -1,0 +1,38 @@
+"""Run the supervisor over stand-ins: run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER] ..."""
+
+import json
+import sys
+from pathlib import Path
+
+from conf.rules import parse
+from conf.settings import Settings
+from supervisor import lock
+from supervisor.main import StartFailed, Supervisor
+from supervisor.table import Wanted
+from tests.supervisor import stand_ins
+
+
+def main() -> int:
+    data_dir, instance, limits, *rows = sys.argv[1:]
+    stand_ins.register()
+    settings = parse(Settings, {"data_dir": data_dir, "instance": instance, "supervisor": json.loads(limits)})
+    table = []
+    for row in rows:
+        name, _, rest = row.partition("=")
+        stand_in, _, after = rest.partition(":")
+        table.append(Wanted(name=name, module=f"stand_in_{stand_in}", after=tuple(filter(None, [after]))))
+    settings.paths.make()
+    held = lock.take(settings.paths, wait_s=5)
+    try:
+        Supervisor(settings, lambda: settings, lambda text: print(text, flush=True), lambda: None, table).run()
+    except StartFailed as error:
+        print(f"FAILED {error}", flush=True)
+        return 1
+    finally:
+        held.release()
+    return 0
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+    sys.exit(main())

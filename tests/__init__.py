@@ -1,0 +1,1 @@
+"""The tests: what the exchange promises, in the order of its layers."""

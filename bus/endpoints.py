@@ -10,7 +10,7 @@ LINGER_MS = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One bound socket of the matcher and the kind that connects to it."""
+    """One bound socket and the kind that connects to it."""
 
     name: str
     bound: str
@@ -47,14 +47,33 @@ ENDPOINTS = {
             tcp_offset=2,
             about="a PING whose `first` is an event number in; frames of EVENT from the event log back, then a PING",
         ),
+        Endpoint(
+            name="market",
+            bound="ROUTER",
+            connects="DEALER",
+            high_water_count=2_000,
+            tcp_offset=3,
+            about="a CALL in, an ANSWER back: k-lines, prices, deals",
+        ),
+        Endpoint(
+            name="history",
+            bound="ROUTER",
+            connects="DEALER",
+            high_water_count=2_000,
+            tcp_offset=4,  # of the first history process; the others follow
+            about="a CALL in, an ANSWER back: finished orders, deals, balance changes",
+        ),
     )
 }
 
 
-def address(bind: str, sockets_dir: Path, name: str) -> str:
-    """The ZeroMQ address of an endpoint; `bind` is the setting: "ipc", or "tcp://host:port"."""
+def address(bind: str, sockets_dir: Path, name: str, index: int = 0) -> str:
+    """The ZeroMQ address of an endpoint; `bind` is the setting: "ipc", or "tcp://host:port".
+
+    `index` tells the processes apart that each have one of their own.
+    """
     endpoint = ENDPOINTS[name]
     if bind == "ipc":
-        return f"ipc://{sockets_dir}/{name}.sock"
+        return f"ipc://{sockets_dir}/{name}{index or ''}.sock"
     host, _, port = bind.rpartition(":")
-    return f"{host}:{int(port) + endpoint.tcp_offset}"
+    return f"{host}:{int(port) + endpoint.tcp_offset + index}"

@@ -12,9 +12,9 @@ is below that number, and what a recovery writes again is the same.
 import mmap
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import islice, zip_longest
+from itertools import islice, pairwise, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +56,23 @@ class Writer:
     """The one writer of a log. It starts where the log can be trusted to end; `last_number` says where that is."""
 
     def __init__(
-        self, directory: Path, *, segment_size: int = SEGMENT_SIZE, keep_segments_count: int = KEEP_SEGMENTS
+        self,
+        directory: Path,
+        *,
+        segment_size: int = SEGMENT_SIZE,
+        keep_segments_count: int = KEEP_SEGMENTS,
+        backlog_segments_count: int = KEEP_SEGMENTS,
+        needed_after: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """Raises OSError."""
+        """`needed_after` tells the last event that every consumer has stored: what comes later is kept in up to
+        `backlog_segments_count` full segments, all else in `keep_segments_count`. Raises OSError.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._segment_size = segment_size
         self._keep_segments_count = keep_segments_count
+        self._backlog_segments_count = max(backlog_segments_count, keep_segments_count)
+        self._needed_after = needed_after
         self._stripe = -1  # the last one in the index
         self._stripe_size = 1
         self._segment: Segment | None = None
@@ -244,7 +254,12 @@ class Writer:
             segment.places[stripe] = (number, position)
 
     def _drop_oldest(self) -> None:
-        for file in segments(self._directory)[: -self._keep_segments_count - 1]:
+        files = segments(self._directory)
+        needed_after = self._needed_after()
+        for dropped_count, (file, after) in enumerate(pairwise(files[: -self._keep_segments_count])):
+            is_needed = needed_after is not None and first_of(after) > needed_after + 1
+            if is_needed and len(files) - dropped_count <= self._backlog_segments_count + 1:
+                return
             file.unlink()
 
     def _end_at(self, number: int) -> bool:

@@ -13,9 +13,10 @@ from typing import Any, Protocol, Self
 
 import zmq
 
-from bus.endpoints import ENDPOINTS, LINGER_MS
-from bus.eventlog import NOTHING, Gone, rest_of
+from bus.endpoints import ENDPOINTS, LINGER_MS, address
+from bus.eventlog import NOTHING, Gone, Reader, rest_of
 from bus.messages import Frame, FrameKind, pack, unpack
+from conf.paths import Paths
 
 QUIET_MS = 500  # without an event: then see whether one was missed
 REPLAY_TIMEOUT_MS = 2_000
@@ -74,6 +75,11 @@ class Replay:
 
     def _receive(self) -> Frame | None:
         return unpack(self._socket.recv()) if self._socket.poll(REPLAY_TIMEOUT_MS) else None
+
+
+def follow(bind: str, paths: Paths, after_number: int) -> "Feed":
+    """The feed of the exchange on this machine; `bind` is the setting of the bus."""
+    return Feed(address(bind, paths.sockets_dir, "events"), Reader(paths.events_dir), after_number)
 
 
 class Feed:

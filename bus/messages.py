@@ -61,6 +61,8 @@ class FrameKind(IntEnum):
     ASSETS = 8
     MARKETS = 9
     PING = 10
+    CALL = 11  # to history or market: `first` is the caller's tag, `total` a `Method.number`, the blob JSON params
+    ANSWER = 12  # `first` is that tag, `total` a `Code`, the blob the JSON text of the result
 
 
 class CommandKind(IntEnum):

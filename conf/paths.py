@@ -25,6 +25,21 @@ class Paths:
         return self.data_dir / "events"
 
     @property
+    def positions_dir(self) -> Path:
+        """How far each consumer of the event log is."""
+        return self.data_dir / "positions"
+
+    @property
+    def history_file(self) -> Path:
+        """The history, with [history] store = "sqlite"."""
+        return self.data_dir / "history.db"
+
+    @property
+    def market_file(self) -> Path:
+        """K-lines, prices and deals, with [market] store = "file"."""
+        return self.data_dir / "market.db"
+
+    @property
     def snapshots_dir(self) -> Path:
         return self.data_dir / "snapshots"
 

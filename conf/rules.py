@@ -44,7 +44,14 @@ class Section:
         for name, kind, rule in rules(type(self)):
             value = getattr(self, name)
             if not accepts(kind, rule, value):
-                raise BadSettings(f"{name}: {needed(kind, rule)} is needed, not {value!r}")
+                raise BadSettings(f"{name}: {needed(kind, rule)} is needed, not {_shown(value)!r}")
+
+
+def _shown(value: object) -> object:
+    """A refused value, without what may be a password."""
+    if isinstance(value, str) and "://" in value and "@" in value:
+        return value.partition("://")[0] + "://..."
+    return value
 
 
 def setting(default: Any, about: str, **limits: Any) -> Any:

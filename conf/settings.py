@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from conf.paths import Paths
 from conf.rules import BadSettings, Section, parse, setting
@@ -40,6 +41,14 @@ def _is_bus_address(text: str) -> bool:
 
 def _is_broker_list(text: str) -> bool:
     return text == "" or all(is_address(part.strip()) for part in text.split(","))
+
+
+def _is_time_zone(text: str) -> bool:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # the others: "" and names of folders
+        return False
+    return True
 
 
 _ADDRESS = {"form": is_address, "form_text": "host:port"}
@@ -73,7 +82,14 @@ class Events(Section):
 
     segment_size: int = setting(64 * MIB, "bytes of a segment file", least=SEGMENT_SIZE_LEAST, most=1 << 32)
     keep_segments_count: int = setting(
-        64, "full segments that are kept for consumers that are behind; the oldest go first", least=1, most=1_000_000
+        64, "full segments that are kept in any case, for who asks for old events", least=1, most=1_000_000
+    )
+    backlog_segments_count: int = setting(
+        1024,
+        "full segments that are kept as long as history or market data have not stored their events, because a store "
+        "is down or slow; then the oldest go",
+        least=1,
+        most=1_000_000,
     )
 
 
@@ -177,21 +193,49 @@ class Matcher(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class History(Section):
-    """Where the history of orders, deals and balances is kept. Not there yet: checked, not used."""
+    """The history of orders, deals and balances: where it is kept, and who answers questions about it."""
 
     store: str = setting(
         "sqlite",
-        "`sqlite`: files under `data_dir`. `mysql://`: ViaBTC's tables",
-        form=_matches(r"sqlite|mysql://[^\s@/]+@[^\s@/:]+(?::\d+)?/?"),
-        form_text="`sqlite`, or mysql://user:password@host:port",
+        "`sqlite`: history.db under `data_dir`. `mysql://`: ViaBTC's tables in MySQL or MariaDB, in the database that "
+        "is named, or trade_history; what has a special meaning in an address is written %XX",
+        form=_matches(r"sqlite|mysql://[^\s@/]+@[^\s@/:]+(?::\d{1,5})?(?:/\w{0,64})?"),
+        form_text="`sqlite`, or mysql://user:password@host:port/database",
+    )
+    processes: int = setting(1, "processes that answer questions", least=1, most=64)
+    query_timeout_s: float = setting(
+        5.0, "seconds after which a question that the store has not answered gets code 2", least=0.1, most=600
+    )
+    backlog_alert_count: int = setting(
+        1_000_000, "events that are not stored yet at which an alert goes out", least=1_000, most=1 << 40
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarketData(Section):
-    """Where k-lines, last prices and recent deals are kept. Not there yet: checked, not used."""
+    """K-lines, last prices and recent deals: where they are kept, how long, and in which time zone days begin."""
 
-    store: str = setting("file", "`file`: under `data_dir`. `sentinel://`: ViaBTC's keys in Redis", **_FILE_OR_SENTINEL)
+    store: str = setting(
+        "file", "`file`: market.db under `data_dir`. `sentinel://`: ViaBTC's keys in Redis", **_FILE_OR_SENTINEL
+    )
+    time_zone: str = setting(
+        "UTC",
+        "whose midnight begins days, weeks and months, like Europe/London; days that are stored are not made anew",
+        form=_is_time_zone,
+        form_text="a name of the IANA time zone database",
+    )
+    flush_interval_s: float = setting(
+        1.0,
+        "seconds from one write to the store to the next; after a crash the events say what was not written",
+        least=0.05,
+        most=3600,
+    )
+    sec_max: int = setting(604_800, "seconds that k-lines of a second are kept", least=60, most=100_000_000)
+    min_max: int = setting(525_600, "minutes that k-lines of a minute are kept", least=60, most=100_000_000)
+    hour_max: int = setting(87_600, "hours that k-lines of an hour are kept", least=24, most=10_000_000)
+    kline_row_max: int = setting(
+        10_000, "rows that market.kline gives; of a longer time the newest", least=100, most=1_000_000
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +313,11 @@ class Settings(Section):
     kafka: Kafka = field(default=Kafka())
     alert: Alert = field(default=Alert())
     supervisor: Supervisor = field(default=Supervisor())
+
+    @property
+    def consumers(self) -> tuple[str, ...]:
+        """The processes that store what they make of events: the event log keeps what these have not stored yet."""
+        return ("recorder", "market")
 
     @property
     def paths(self) -> Paths:

@@ -11,10 +11,11 @@ import secrets
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from bus import eventlog
+from bus import eventlog, positions
 from bus.messages import COMMAND, CommandKind, FrameKind, pack
 from conf import markets
 from conf.markets import BadMarkets, Listing
@@ -69,6 +70,8 @@ def open_exchange(settings: Settings) -> Opened:
             paths.events_dir,
             segment_size=settings.events.segment_size,
             keep_segments_count=settings.events.keep_segments_count,
+            backlog_segments_count=settings.events.backlog_segments_count,
+            needed_after=partial(_needed_after, settings),
         )
         undo.callback(events.close)
         memory, exchange, end, how = _state(settings, header, left, events)
@@ -92,6 +95,12 @@ def open_exchange(settings: Settings) -> Opened:
     took_ms = (time.monotonic() - began) * 1000
     report = f"matcher ready after {took_ms:.0f} ms, command {exchange.sequence}, {how}"
     return Opened(exchange, journal, events, memory, paths.state_name, report)
+
+
+def _needed_after(settings: Settings) -> int | None:
+    """The last event that every configured consumer of events has stored; None when none has told."""
+    told = positions.told(settings.paths.positions_dir)
+    return min((told[name] for name in settings.consumers if name in told), default=None)
 
 
 def _state(

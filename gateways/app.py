@@ -6,6 +6,7 @@ It works under every WSGI server. Ours (gateways/worker.py) answers POST without
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import falcon
@@ -13,6 +14,7 @@ import gevent
 import orjson
 
 from bus.endpoints import address
+from bus.methods import Backend
 from engine.reader import Reader
 from gateways import openrpc
 from gateways.heads import Cors
@@ -28,13 +30,18 @@ if TYPE_CHECKING:
 PREFLIGHT_AGE_S = 86_400  # how long a browser may remember what it may do
 
 
-class Matcher:
-    """What a gateway has of the matcher: a link, a reader, and an Rpc over both."""
+class Backends:
+    """What a gateway has of the processes behind it: links, a reader of the matcher's memory, and an Rpc over them."""
 
     def __init__(self, settings: Settings) -> None:
-        self.link = Link(address(settings.bus.bind, settings.paths.sockets_dir, "commands"))
+        place = partial(address, settings.bus.bind, settings.paths.sockets_dir)
+        self.link = Link(place("commands"))
+        others = {
+            Backend.HISTORY: Link(*(place("history", index) for index in range(settings.history.processes))),
+            Backend.MARKET: Link(place("market")),
+        }
         state = State(Reader(settings.paths.state_name), self.link)
-        self.rpc = Rpc(state, self.link, depth_cache_ms=settings.http.depth_cache_ms)
+        self.rpc = Rpc(state, self.link, others, depth_cache_ms=settings.http.depth_cache_ms)
 
     def health(self) -> dict[str, Any]:
         """Whether it answers, and how far it is."""
@@ -46,24 +53,24 @@ class Matcher:
 
 
 class Gateway:
-    """The WSGI application. It connects to the matcher once in each thread that serves, on first use."""
+    """The WSGI application. It connects to what is behind it once in each thread that serves, on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.cors = Cors(settings.http.cors_origins)
-        self._matchers: weakref.WeakKeyDictionary[Any, Matcher] = weakref.WeakKeyDictionary()
+        self._backends: weakref.WeakKeyDictionary[Any, Backends] = weakref.WeakKeyDictionary()
         self._pages = falcon.App()
         self._pages.add_sink(self._answer, prefix="")  # not "/": a target may be "*" or a whole URL
         self._gets = {"/health": self._health, "/openrpc.json": self._openrpc}
 
     @property
-    def matcher(self) -> Matcher:
-        """This thread's connection: sockets and gevent's hub belong to one thread."""
+    def backends(self) -> Backends:
+        """This thread's connections: sockets and gevent's hub belong to one thread."""
         hub = gevent.get_hub()
-        matcher = self._matchers.get(hub)
-        if matcher is None:
-            matcher = self._matchers[hub] = Matcher(self.settings)
-        return matcher
+        backends = self._backends.get(hub)
+        if backends is None:
+            backends = self._backends[hub] = Backends(self.settings)
+        return backends
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         pages: Iterable[bytes] = self._pages(environ, start_response)
@@ -96,11 +103,11 @@ class Gateway:
             response.status = falcon.HTTP_413
             return
         body = request.bounded_stream.read(size)
-        status, response.data = self.matcher.rpc.answer(body) if body else (400, b"")
+        status, response.data = self.backends.rpc.answer(body) if body else (400, b"")
         response.status = falcon.code_to_http_status(status)
 
     def _health(self, response: falcon.Response) -> None:
-        health = self.matcher.health()
+        health = self.backends.health()
         response.status = falcon.HTTP_200 if health["matcher"] else falcon.HTTP_503
         response.data = orjson.dumps(health)
 

@@ -7,8 +7,8 @@ request id and the place in the blob.
 from collections.abc import Callable
 from typing import Any
 
+from bus import jsontext, text
 from bus.messages import COMMAND, DETAIL_MAX, CommandKind, struct_of
-from gateways import jsontext, text
 
 Fields = tuple[Any, ...]
 Encoded = tuple[Fields, bytes]

@@ -1,4 +1,4 @@
-"""The way to the matcher: one ZeroMQ DEALER in a gevent loop.
+"""The way to the matcher, or to history or market data: one ZeroMQ DEALER in a gevent loop.
 
 Requests that come within one turn of the loop leave in one frame; nothing waits for more to come. The socket is a
 plain one: its file descriptor, which is edge-triggered, is watched by the loop, so the socket is drained at every
@@ -19,6 +19,9 @@ import zmq
 from gevent import getcurrent
 from zmq.backend import Socket as BackendSocket
 
+from bus import calls
+from bus.calls import Outcome
+from bus.codes import Code
 from bus.endpoints import COMMANDS_TIMEOUT_MS, ENDPOINTS, HEALTH_TIMEOUT_MS, LINGER_MS
 from bus.messages import (
     COMMAND,
@@ -35,6 +38,7 @@ from bus.messages import (
     struct_of,
     unpack,
 )
+from bus.methods import Method
 from gateways.commands import COMMAND_STRUCT, DETAIL_OFFSET_AT, Encoded
 
 IN_FLIGHT_MAX = 8192  # requests that wait for the matcher; more are refused
@@ -61,11 +65,11 @@ Found = tuple[bytes, int]  # a frame from the matcher, and where in it the recor
 
 
 class NotConnected(Exception):
-    """There is no matcher at the other end."""
+    """There is nobody at the other end."""
 
 
 class TimedOut(Exception):
-    """The matcher did not answer in time. What was asked may still happen."""
+    """No answer came in time. What was asked may still happen."""
 
 
 Delivered = Found | type[NotConnected] | None  # None when a reply did not come, `NotConnected` when it cannot
@@ -73,9 +77,9 @@ Waiter = tuple[Callable[[Delivered], None], float]  # who waits for a reply unti
 
 
 class Link:
-    """The connection of one gateway process or thread to the matcher."""
+    """The connection of one gateway process or thread to the matcher, or to processes that take turns in answering."""
 
-    def __init__(self, address: str, *, in_flight_max: int = IN_FLIGHT_MAX) -> None:
+    def __init__(self, *addresses: str, in_flight_max: int = IN_FLIGHT_MAX) -> None:
         self._hub = gevent.get_hub()
         self._in_flight_max = in_flight_max
         self._waiting: dict[int, Waiter] = {}  # in the order of their deadlines, for all wait equally long
@@ -90,7 +94,8 @@ class Link:
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         for option in (zmq.SNDHWM, zmq.RCVHWM):
             self._socket.set(option, ENDPOINTS["commands"].high_water_count)
-        self._socket.connect(address)
+        for address in addresses:
+            self._socket.connect(address)
         self._watcher = self._hub.loop.io(self._socket.get(zmq.FD), READABLE)
         self._watcher.start(self._drain)
         self._expiry = self._hub.loop.timer(EXPIRY_INTERVAL_S, EXPIRY_INTERVAL_S)
@@ -125,24 +130,31 @@ class Link:
 
     def query(self, record: Records) -> Frame:
         """Ask the matcher what it would tell a reader of its memory. Raises NotConnected, TimedOut."""
-        data, _ = self._exchange(FrameKind.QUERY, record, COMMANDS_TIMEOUT_MS)
-        return unpack(data)
+        return self._exchange(lambda tag: pack(FrameKind.QUERY, record, first=tag), COMMANDS_TIMEOUT_MS)
+
+    def call(self, method: Method, params: list[Any]) -> Outcome:
+        """Ask history or market data. Raises NotConnected, TimedOut."""
+        if self.is_full:
+            return Code.SERVICE_UNAVAILABLE
+        frame = self._exchange(partial(calls.call, method, params), COMMANDS_TIMEOUT_MS)
+        return Code(frame.total) if frame.total else str(frame.blob, "utf-8")
 
     def ping(self) -> Frame:
         """See whether the matcher answers at all. Raises NotConnected, TimedOut."""
-        data, _ = self._exchange(FrameKind.PING, _NO_RECORDS, HEALTH_TIMEOUT_MS)
-        return unpack(data)
+        return self._exchange(lambda tag: pack(FrameKind.PING, _NO_RECORDS, first=tag), HEALTH_TIMEOUT_MS)
 
-    def _exchange(self, kind: FrameKind, records: Records, timeout_ms: int) -> Found:
+    def _exchange(self, question: Callable[[int], bytes], timeout_ms: int) -> Frame:
+        """Send the frame that `question` makes for a tag, return the one that comes back."""
         self._last_id += 1
         tag = self._last_id
         # Timed on its own: _waiting is in the order of deadlines only while all of them wait equally long.
         with gevent.Timeout(timeout_ms / 1000, TimedOut):
             self._waiting[tag] = (getcurrent().switch, monotonic() + COMMANDS_TIMEOUT_MS / 1000)
             try:
-                _send(self._socket, pack(kind, records, first=tag), _NOBLOCK)
+                _send(self._socket, question(tag), _NOBLOCK)
                 self._hub.loop.run_callback(self._drain)
-                return _checked(self._hub.switch())
+                data, _ = _checked(self._hub.switch())
+                return unpack(data)
             except zmq.Again:
                 raise NotConnected from None
             finally:

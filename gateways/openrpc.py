@@ -5,15 +5,14 @@ from typing import Any
 import orjson
 
 from bus.codes import ANSWERS, Code
-from gateways.methods import METHODS, Backend, Method
+from bus.methods import METHODS, Method
 
 OPENRPC_VERSION = "1.2.6"
 INTERFACE_VERSION = "1"
-_ANSWERED = (Backend.ENGINE, Backend.GATEWAY)
 
 
 def document() -> bytes:
-    """The OpenRPC document of all methods that have a backend, as JSON."""
+    """The OpenRPC document of all methods, as JSON."""
     return orjson.dumps({
         "openrpc": OPENRPC_VERSION,
         "info": {
@@ -21,12 +20,13 @@ def document() -> bytes:
             "version": INTERFACE_VERSION,
             "description": "JSON-RPC by HTTP POST; parameters by position, numbers as decimal text.",
         },
-        "methods": [_described(method) for method in METHODS.values() if method.backend in _ANSWERED],
+        "methods": [_described(method) for method in METHODS.values()],
     })
 
 
 def _described(method: Method) -> dict[str, Any]:
     fixed = [{"name": name, "required": True, "schema": dict(kind.schema)} for name, kind in method.parameters]
+    fixed += [{"name": name, "required": False, "schema": dict(kind.schema)} for name, kind in method.optional]
     rest = []
     if method.rest is not None:
         name, kind = method.rest

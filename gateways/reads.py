@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from bus.catalog import Catalog, Market
 from bus.messages import QueryKind
+from bus.parameters import Interval
 from gateways import replies
-from gateways.catalog import Catalog, Market
-from gateways.parameters import Interval
 from gateways.state import State
 
 DEPTHS_KEPT_COUNT = 1000  # answers to order.depth

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bus.codes import ANSWERS, Code
-from gateways.methods import METHODS, Backend, Method
+from bus.methods import METHODS, Method
 
 INTRODUCTION = """\
 # The HTTP interface
@@ -36,8 +36,7 @@ _COMMON_COMMANDS = (Code.SERVICE_UNAVAILABLE,)
 
 def reference() -> str:
     """The whole page, in Markdown."""
-    answered = [m for m in METHODS.values() if m.backend in (Backend.ENGINE, Backend.GATEWAY)]
-    absent = [m for m in METHODS.values() if m not in answered]
+    methods = list(METHODS.values())
     common, commands = (", ".join(map(_code, codes)) for codes in (_COMMON, _COMMON_COMMANDS))
     return "\n".join([
         INTRODUCTION,
@@ -45,25 +44,25 @@ def reference() -> str:
         f"Every method may answer {common}; those that change something (*) also {commands}.\n",
         "| method | parameters | refusals of its own |",
         "|---|---|---|",
-        *map(_row, answered),
+        *map(_row, methods),
         "",
         "## Parameters\n",
-        *_parameters(answered),
-        "",
-        "## Without a service yet\n",
-        f"{', '.join(f'`{method.name}`' for method in absent)}: 500.",
+        *_parameters(methods),
     ])
 
 
 def _row(method: Method) -> str:
-    names = [name for name, _ in method.parameters] + ([f"{method.rest[0]}..."] if method.rest else [])
+    names = [name for name, _ in method.parameters]
+    names += [f"[{name}]" for name, _ in method.optional] + ([f"{method.rest[0]}..."] if method.rest else [])
     star = " *" if method.is_command else ""
     return f"| `{method.name}`{star}<br>{method.about} | {', '.join(names)} | {'<br>'.join(map(_code, method.codes))} |"
 
 
 def _parameters(methods: list[Method]) -> list[str]:
     known = {
-        name: kind.schema for method in methods for name, kind in (*method.parameters, *filter(None, [method.rest]))
+        name: kind.schema
+        for method in methods
+        for name, kind in (*method.parameters, *method.optional, *filter(None, [method.rest]))
     }
     rows = [f"| {name} | {_schema(schema)} |" for name, schema in sorted(known.items())]
     return ["| parameter | takes |", "|---|---|", *rows]

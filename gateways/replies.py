@@ -6,7 +6,9 @@ Everything returns text, made by hand: replies are what a gateway spends its tim
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bus.catalog import Asset, Catalog, Market
 from bus.codes import ANSWERS, Code
+from bus.jsontext import moment, quoted_bytes
 from bus.messages import (
     ASSET_VIEW,
     BALANCE_VIEW,
@@ -19,9 +21,7 @@ from bus.messages import (
     Side,
     struct_of,
 )
-from gateways.catalog import Asset, Catalog, Market
-from gateways.jsontext import moment, quoted_bytes
-from gateways.text import stripped, wide
+from bus.text import stripped, wide
 
 ORDER_STRUCT = struct_of(ORDER)
 _LEVEL_STRUCT = struct_of(LEVEL_VIEW)
@@ -160,7 +160,7 @@ def market_list(records: Records, markets: Iterable[Market]) -> str:
 def _market_terms(row: Any, market: Market) -> str:
     assert row.dtype == MARKET_VIEW
     return (
-        f'{{"name": {market.quoted}, "stock": {market.stock}, "money": {market.money}, '
+        f'{{"name": {market.quoted}, "stock": {market.stock.quoted}, "money": {market.money.quoted}, '
         f'"fee_prec": {market.fee_prec}, "stock_prec": {market.stock_prec}, "money_prec": {market.money_prec}, '
         f'"min_amount": "{stripped(int(row["min_units"]), int(row["min_prec"]))}"}}'
     )

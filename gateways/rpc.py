@@ -1,23 +1,26 @@
 """JSON-RPC: the bytes of a request in, an HTTP status and the bytes of a reply out (CONTRACT 1.2).
 
 What a method needs, and whether it is known at all, is in the method table; here is how it is answered. A request
-that changes something goes to the matcher over the link, the others read its state.
+that changes something goes to the matcher over the link, the others read its state; history and market data have
+links of their own.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
 from typing import Any
 
+from bus import jsontext
+from bus.calls import Outcome
+from bus.catalog import Catalog
 from bus.codes import ANSWERS, Code
 from bus.messages import RESULT, CommandKind
-from gateways import jsontext, openrpc, replies, turns
-from gateways.catalog import Catalog
+from bus.methods import METHODS, Backend, Method, check
+from bus.parameters import Scope
+from gateways import openrpc, replies, turns
 from gateways.commands import ENCODERS, Encoded
 from gateways.link import Delivered, Found, Link, NotConnected, TimedOut
-from gateways.methods import METHODS, Backend, Method, check
-from gateways.parameters import Scope
 from gateways.reads import READS, KeptDepths, Read
 from gateways.state import State
 
@@ -25,7 +28,6 @@ BATCH_COUNT_MAX = 1000  # requests in a jsonrpc batch
 BATCH_REPLY_MAX = 4 << 20  # characters of its results after which it gets no more reads: pages are large
 
 Reply = tuple[int, bytes]  # HTTP status, body
-Outcome = str | Code  # the text of a result, or why there is none
 Call = Callable[[list[Any]], Outcome]  # parameters in
 
 BAD_REQUEST: Reply = (400, b"")
@@ -46,15 +48,17 @@ class Rpc:
         self,
         state: State,
         link: Link,
+        others: Mapping[Backend, Link],
         *,
         depth_cache_ms: int = 0,
         now: Callable[[], float] = monotonic,
         give_way: Callable[[], None] = turns.give_way,
     ) -> None:
-        """`give_way` lets other greenlets run."""
+        """`others` are the links to what is not the matcher; `give_way` lets other greenlets run."""
         self._state = state
         self._give_way = give_way
         self._link = link
+        self._others = others
         self._depths = KeptDepths(depth_cache_ms / 1000, now)
         self._calls: dict[str, Call] = {name: self._call(method) for name, method in METHODS.items()}
 
@@ -116,8 +120,8 @@ class Rpc:
     def _call(self, method: Method) -> Call:
         if method.backend is Backend.GATEWAY:
             return _discover
-        if method.backend is not Backend.ENGINE:
-            return _not_connected
+        if method.backend in self._others:
+            return partial(self._others[method.backend].call, method)
         if method.is_command:
             return partial(self._command, method)
         if method.name == "order.depth":
@@ -176,10 +180,6 @@ def is_batch(requests: list[Any]) -> bool:
 
 def _discover(params: list[Any]) -> Outcome:
     return openrpc.document().decode()
-
-
-def _not_connected(params: list[Any]) -> Outcome:
-    raise NotConnected
 
 
 def _unknown(params: list[Any]) -> Outcome:

@@ -8,11 +8,11 @@ from time import monotonic
 
 import numpy as np
 
+from bus import catalog
+from bus.catalog import Catalog
 from bus.messages import QUERY, QueryKind, Records
 from engine.reader import NotReady, Reader, Torn
 from engine.views import Answered
-from gateways import catalog
-from gateways.catalog import Catalog
 from gateways.link import Link
 
 CATALOG_CHECK_S = 0.05  # how long a new market may be unknown here; to look each time would double the cost of reads

@@ -75,7 +75,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _tell_ready(self, gateway: Gateway) -> None:
         """Tell the supervisor once the matcher answers: until then requests get 500, which is not being ready."""
-        while not gateway.matcher.health()["matcher"]:
+        while not gateway.backends.health()["matcher"]:
             gevent.sleep(READY_POLL_S)
         ready.ready()
 
@@ -150,7 +150,7 @@ def _service(gateway: Gateway, address: tuple[str, int]) -> Service:
     http = gateway.settings.http
     return Service(
         hub=gevent.get_hub(),
-        rpc=gateway.matcher.rpc.answer,
+        rpc=gateway.backends.rpc.answer,
         web=partial(wsgi.answer, gateway, address),
         heads=Heads(),
         cors=gateway.cors,

@@ -79,7 +79,8 @@ def start(wanted: Wanted, settings: Settings, close_others: Callable[[], None]) 
         close_others()
         _become(wanted, settings, parent_pid, tell_fd)
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        code = importlib.import_module(wanted.module).main(settings)
+        arguments = (settings,) if wanted.index is None else (settings, wanted.index)
+        code = importlib.import_module(wanted.module).main(*arguments)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:

@@ -21,7 +21,7 @@ from conf.settings import Settings
 from conf.settings import Supervisor as Limits
 from supervisor import act, control, logs, plan
 from supervisor.plan import Kill, Phase, Seen, Start, Terminate
-from supervisor.table import PROCESSES, Wanted
+from supervisor.table import Wanted, processes
 
 TICK_S = 0.25
 PAUSE_S = 2.0  # a turn that is this late was not the processes' fault
@@ -45,14 +45,14 @@ class Supervisor:
         reload: Callable[[], Settings],
         say: Say,
         on_up: Callable[[], None],
-        table: Sequence[Wanted] = PROCESSES,
+        table: Sequence[Wanted] | None = None,
     ) -> None:
         self.settings = settings
         self._reload = reload
         self._say = say
         self._on_up = on_up
-        self._table = table
-        self._seen = {wanted.name: Seen() for wanted in table}
+        self._table = processes(settings) if table is None else table
+        self._seen = {wanted.name: Seen() for wanted in self._table}
         self._log_starts: dict[str, int] = {}  # where the output of the present run begins
         self._told_fds: dict[int, str] = {}
         self._received: dict[socket.socket, bytes] = {}

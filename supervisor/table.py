@@ -1,10 +1,12 @@
 """The processes of an exchange: one row each. The supervisor knows no more about them than this.
 
-A process is a module with `main(settings) -> int`, named here and imported by the supervisor at run time only
-(no outer package imports another).
+A process is a module with `main(settings) -> int`, or `main(settings, index)` if it is one among equals. The
+supervisor imports it at run time only (no outer package imports another).
 """
 
 from dataclasses import dataclass
+
+from conf.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,9 +16,19 @@ class Wanted:
     name: str
     module: str
     after: tuple[str, ...] = ()
+    index: int | None = None  # of one among equals: the second argument of their `main`
 
 
-PROCESSES = (
-    Wanted(name="matcher", module="engine.matcher"),
-    Wanted(name="http", module="gateways.http", after=("matcher",)),
-)
+def processes(settings: Settings) -> tuple[Wanted, ...]:
+    """All processes of an exchange; who must be ready first stands first."""
+    matcher = ("matcher",)
+    return (
+        Wanted(name="matcher", module="engine.matcher"),
+        Wanted(name="recorder", module="persist.recorder", after=matcher),
+        *(
+            Wanted(name=f"history-{index}", module="persist.history", after=matcher, index=index)
+            for index in range(settings.history.processes)
+        ),
+        Wanted(name="market", module="market.service", after=matcher),
+        Wanted(name="http", module="gateways.http", after=matcher),
+    )

@@ -25,7 +25,7 @@ from conf.settings import Settings
 from supervisor import act, lock, logs
 from supervisor.health import fetch_health, reachable
 from supervisor.main import StartFailed, Supervisor
-from supervisor.table import PROCESSES
+from supervisor.table import processes
 
 HEALTH_TIMEOUT_S = 10.0
 HEALTH_POLL_S = 0.02
@@ -88,7 +88,7 @@ def _run(
     try:
         _refuse_used_address("http.bind", settings.http.bind)
         _allow_open_files()
-        act.warm(PROCESSES)
+        act.warm(processes(settings))
         _compile(progress)
         act.settle()
         Supervisor(settings, reload, say, on_up).run()

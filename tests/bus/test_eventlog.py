@@ -157,6 +157,27 @@ def test_only_so_many_segments_are_kept_and_what_is_gone_is_said_to_be(tmp_path:
     writer.close()
 
 
+def test_what_a_consumer_still_needs_is_kept_up_to_a_limit(tmp_path: Path) -> None:
+    stored: list[int | None] = [200]
+    writer = Writer(
+        tmp_path,
+        segment_size=SEGMENT_SIZE,
+        keep_segments_count=1,
+        backlog_segments_count=6,
+        needed_after=lambda: stored[0],
+    )
+    reader = Reader(tmp_path)
+    append(writer, [100] * 10)
+    assert 1 < reader.first_number <= 201
+    append(writer, [100] * 20)
+    assert len(segments(tmp_path)) == 7  # six full ones and the last
+    assert reader.first_number > 201
+    stored[0] = None
+    append(writer, [100] * 3)
+    assert len(segments(tmp_path)) == 2
+    writer.close()
+
+
 def test_a_reader_overtaken_by_retention_is_told(tmp_path: Path) -> None:
     writer, reader = open_writer(tmp_path, keep_segments_count=1), Reader(tmp_path)
     append(writer, [200])

@@ -52,7 +52,15 @@ REFUSED = [
     ("[http]\ncors_origins = [1]", "http.cors_origins: a list of texts in quotes is needed, not (1,)"),
     ('[bus]\nbind = "tcp://*"', "bus.bind: `ipc` or tcp://host:port is needed, not 'tcp://*'"),
     ('[kafka]\nbrokers = "a:1,b"', "kafka.brokers: \"\" or host:port,host:port is needed, not 'a:1,b'"),
-    ('[history]\nstore = "mysql://h"', "history.store: `sqlite`, or mysql://user:password@host:port is needed"),
+    (
+        '[history]\nstore = "mysql://h"',
+        "history.store: `sqlite`, or mysql://user:password@host:port/database is needed",
+    ),
+    (
+        '[history]\nstore = "mysql://u:s3cret@h:port"',
+        "history.store: `sqlite`, or mysql://user:password@host:port/database is needed, not 'mysql://...'",
+    ),
+    ('[market]\ntime_zone = "Mars/Olympus"', "market.time_zone: a name of the IANA time zone database is needed"),
     ("[matcher]\ncpu = -3", "matcher.cpu: an integer from -2 to 4095 is needed, not -3"),
     ('markets_file = "gone.json"', "markets_file: "),
     ("x = ", "Invalid value"),

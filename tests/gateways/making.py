@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from bus import catalog
+from bus.calls import Outcome
+from bus.catalog import Catalog
 from bus.codes import Code
 from bus.messages import ASSET_VIEW, COMMAND, FRAME, LEVEL_VIEW, MARKET_VIEW, ORDER, RESULT, OrderType, QueryKind
+from bus.methods import Method
+from bus.text import halves
 from engine.views import Answered
-from gateways import catalog
-from gateways.catalog import Catalog
 from gateways.commands import COMMAND_STRUCT, Encoded
 from gateways.link import Delivered, Found, NotConnected, TimedOut
-from gateways.text import halves
 
 TIME = 1511401234.0
 WIDES = ("deal_stock_units", "deal_money_units", "deal_fee_units")
@@ -63,6 +65,8 @@ class FakeLink:
     fails: type[NotConnected] | type[TimedOut] | None = None
     order: Any = field(default_factory=order_record)
     frames: list[list[Encoded]] = field(default_factory=list)
+    outcome: Outcome = "[]"
+    calls: list[tuple[str, list[Any]]] = field(default_factory=list)
 
     def ask(self, command: Encoded) -> Found:
         found = self.ask_all([command])[0]
@@ -75,6 +79,12 @@ class FakeLink:
         if self.fails is NotConnected:
             return [NotConnected] * len(commands)
         return [None if self.fails else self._result(command) for command in commands]
+
+    def call(self, method: Method, params: list[Any]) -> Outcome:
+        self.calls.append((method.name, params))
+        if self.fails:
+            raise self.fails
+        return self.outcome
 
     def _result(self, command: Encoded) -> Found:
         result = np.zeros(1, RESULT)

@@ -9,6 +9,7 @@ from wsgiref.validate import validator
 
 import pytest
 
+from bus.methods import METHODS
 from conf.settings import Http, Settings
 from gateways.app import Gateway
 
@@ -76,7 +77,7 @@ def test_refusals(gateway: Gateway, method: str, body: bytes, status: str) -> No
 def test_the_interface_is_described(gateway: Gateway) -> None:
     status, _, body = ask(gateway, "GET", "/openrpc.json")
     assert status == "200 OK"
-    assert len(json.loads(body)["methods"]) == 14
+    assert len(json.loads(body)["methods"]) == len(METHODS)
 
 
 def test_a_browser_is_told_what_a_page_may(gateway: Gateway) -> None:

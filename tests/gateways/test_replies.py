@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bus.messages import ASSET_VIEW, BALANCE_VIEW, LEVEL_VIEW, MARKET_VIEW, OrderType, Presence, Records
+from bus.text import halves
 from gateways import replies
-from gateways.text import halves
 from tests.gateways.making import BTCBCH, CATALOG, asset_views, market_views, order_record
 
 E8, E16 = 10**8, 10**16

@@ -9,10 +9,10 @@ import pytest
 
 from bus.codes import ANSWERS, Code
 from bus.messages import COMMAND, DETAIL_MAX, LEVEL_VIEW, CommandKind, QueryKind
+from bus.methods import METHODS, Backend
 from engine.views import Answered
 from gateways.commands import Encoded
 from gateways.link import Delivered, Link, NotConnected, TimedOut
-from gateways.methods import METHODS, Backend
 from gateways.rpc import BATCH_COUNT_MAX, BATCH_REPLY_MAX, Rpc
 from gateways.state import State
 from tests.gateways.making import FakeLink, FakeState
@@ -116,7 +116,9 @@ ENVELOPES_REFUSED = [
 
 def make(link: FakeLink | None = None, state: FakeState | None = None, depth_cache_ms: int = 0, **more: Any) -> Rpc:
     """An Rpc over stand-ins."""
-    return Rpc(cast(State, state or FakeState()), cast(Link, link or FakeLink()), depth_cache_ms=depth_cache_ms, **more)
+    to_matcher = cast(Link, link or FakeLink())
+    others = dict.fromkeys((Backend.HISTORY, Backend.MARKET), to_matcher)
+    return Rpc(cast(State, state or FakeState()), to_matcher, others, depth_cache_ms=depth_cache_ms, **more)
 
 
 def ask(rpc: Rpc, method: str, params: list[Any], request_id: int = 1) -> str:
@@ -141,6 +143,17 @@ def test_without_its_backend_a_method_is_an_internal_server_error(name: str) -> 
     rpc = make(FakeLink(fails=NotConnected), FakeState(fails=NotConnected))
     body = json.dumps({"id": 1, "method": name, "params": VALID.get(name, [])}).encode()
     assert rpc.answer(body) == (500, b"")
+
+
+ELSEWHERE = [name for name, method in METHODS.items() if method.backend in (Backend.HISTORY, Backend.MARKET)]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_history_and_market_data_answer_is_passed_on_with_the_parameters_as_they_came(name: str) -> None:
+    link = FakeLink(outcome='[1, "0e-8"]')
+    assert ask(make(link), name, [1, "x", {}]) == '{"error": null, "result": [1, "0e-8"], "id": 1}'
+    assert link.calls == [(name, [1, "x", {}])]
+    assert ask(make(FakeLink(outcome=Code.INVALID_ARGUMENT)), name, []) == INVALID
 
 
 def test_every_engine_method_is_tried() -> None:
@@ -294,7 +307,7 @@ def test_a_batch_is_answered_in_order_and_commands_in_a_row_go_together() -> Non
 
 def test_what_is_wrong_with_one_of_a_batch_does_not_touch_the_others() -> None:
     _, replies = batch(
-        make(),
+        make(FakeLink(outcome=Code.INTERNAL_ERROR)),
         {"id": "x", "method": "asset.list", "params": []},
         {"id": 2, "method": "nope", "params": []},
         {"id": 3, "method": "market.last", "params": []},
@@ -351,7 +364,7 @@ def test_a_batch_of_large_replies_has_a_limit_and_lets_others_run() -> None:
 def test_the_interface_describes_itself() -> None:
     document = json.loads(ask(make(), "rpc.discover", []))["result"]
     described = {method["name"]: method for method in document["methods"]}
-    assert set(described) == {*VALID, "rpc.discover"}
+    assert set(described) == set(METHODS)
     for name, params in VALID.items():
         required = [param for param in described[name]["params"] if param["required"]]
         assert len(required) == len(params), name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.methods import METHODS, Backend
+from bus.methods import METHODS, Backend
 from tests.golden import player
 from tests.golden.player import Answer, Call
 from tests.process.exchange import exchange

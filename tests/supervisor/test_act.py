@@ -219,5 +219,8 @@ def test_nobody_answers_where_nothing_runs(tmp_path: Path) -> None:
 
 
 def test_the_warm_parent_has_no_threads() -> None:
-    code = "from supervisor import act, table; act.warm(table.PROCESSES); act.settle()"
+    code = (
+        "from conf.settings import Settings; from supervisor import act, table;"
+        "act.warm(table.processes(Settings())); act.settle()"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})

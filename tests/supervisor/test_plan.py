@@ -2,10 +2,11 @@
 
 import pytest
 
+from conf.settings import Settings
 from conf.settings import Supervisor as Limits
 from supervisor import plan
 from supervisor.plan import Action, Kill, Phase, Seen, Start, Terminate, back_off_s, phase
-from supervisor.table import PROCESSES, Wanted
+from supervisor.table import Wanted, processes
 
 LIMITS = Limits(
     start_timeout_s=30.0, heartbeat_timeout_s=10.0, stop_timeout_s=5.0, restart_count_max=3, restart_window_s=60.0
@@ -138,6 +139,8 @@ def test_after_a_pause_of_the_machine_nobody_is_hung() -> None:
 
 
 def test_the_real_table_names_every_dependency_before_it_is_used() -> None:
-    names = [wanted.name for wanted in PROCESSES]
-    for index, wanted in enumerate(PROCESSES):
+    table = processes(Settings())
+    names = [wanted.name for wanted in table]
+    assert len(set(names)) == len(names)
+    for index, wanted in enumerate(table):
         assert set(wanted.after) <= set(names[:index])

@@ -2,7 +2,8 @@
 
 The grammar read is that of General Decimal Arithmetic: sign, digits with or without a point, exponent. Not-a-number
 and infinities, which the original let through, are refused. What is written is the historic "stripped" form, in
-which small numbers are scientific and zero shows how many decimals it has: "0.1", "1.2e-7", "0e-8".
+which small numbers are scientific and zero shows how many decimals it has: "0.1", "1.2e-7", "0e-8"; or the "base"
+form, which keeps the zeros at the end.
 """
 
 import re
@@ -69,6 +70,23 @@ def stripped(units: int, prec: int) -> str:
         return f"{digits[:point]}.{fraction}" if fraction else digits[:point]
     if point >= PLAIN_POINT_MIN:
         return f"0.{_ZEROS[:-point]}{digits}".rstrip("0").rstrip(".") if units else "0"
+    mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
+    return f"{mantissa}e{point - 1}"
+
+
+@lru_cache(KEPT_COUNT)
+def base(units: int, prec: int) -> str:
+    """Text of units x 10^-prec with all its decimals: "100.00", "1.20e-7", "0e-8"."""
+    if units < 0:
+        return "-" + base(-units, prec)
+    digits = str(units)
+    if prec == 0:
+        return digits
+    point = len(digits) - prec
+    if point > 0:
+        return f"{digits[:point]}.{digits[point:]}"
+    if point >= PLAIN_POINT_MIN:
+        return f"0.{_ZEROS[:-point]}{digits}"
     mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
     return f"{mantissa}e{point - 1}"
 

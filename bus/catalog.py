@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bus.messages import Records
-from gateways import jsontext
+from bus import jsontext
+from bus.client import Client, query
+from bus.messages import QueryKind, Records
 
 Item = TypeVar("Item")
 
@@ -33,8 +34,8 @@ class Market:
     index: int
     name: str
     quoted: str
-    stock: str  # quoted, like money
-    money: str
+    stock: Asset
+    money: Asset
     stock_prec: int
     money_prec: int
     fee_prec: int
@@ -54,6 +55,14 @@ class Catalog:
     market_by_name: Mapping[str, Market]
     asset_by_index: tuple[Asset, ...]
     market_by_index: tuple[Market, ...]
+
+
+EMPTY = Catalog((), (), {}, {}, (), ())
+
+
+def ask(client: Client) -> Catalog:
+    """What the matcher has listed now. Raises NoAnswer."""
+    return make(client.ask(query(QueryKind.ASSETS)).records, client.ask(query(QueryKind.MARKETS)).records)
 
 
 def make(asset_records: Records, market_records: Records) -> Catalog:
@@ -87,8 +96,8 @@ def _market(index: int, row: Any, assets: tuple[Asset, ...]) -> Market:
         index=index,
         name=name,
         quoted=jsontext.quoted(name),
-        stock=assets[row["stock"]].quoted,
-        money=assets[row["money"]].quoted,
+        stock=assets[row["stock"]],
+        money=assets[row["money"]],
         stock_prec=stock_prec,
         money_prec=money_prec,
         fee_prec=fee_prec,

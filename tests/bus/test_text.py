@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateways.text import SIZE_MAX, TEXT_UNITS_MAX, halves, parse, stripped, wide
+from bus.text import SIZE_MAX, TEXT_UNITS_MAX, halves, parse, stripped, wide
 
 CONTRACT = Context(prec=34, Emax=6144, Emin=-6143, rounding=ROUND_DOWN, capitals=0, clamp=1, traps=[])
 EXACT = Context(prec=400, Emax=9999, Emin=-9999, rounding=ROUND_DOWN, traps=[])

@@ -7,21 +7,23 @@ refused (CONTRACT 2.3: types are strict, "1" and 1.0 and true are no integers).
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from bus import text
+from bus.catalog import Asset, Catalog, Market
 from bus.messages import TEXT_MAX, UNITS_MAX, USER_MAX
-from gateways import text
-from gateways.catalog import Asset, Catalog, Market
 
 PAGE_MAX = 101  # records of a page (CONTRACT 2.1)
+DEALS_MAX = 10_000  # deals that a market remembers (CONTRACT 4.1)
 
 
 class Scope:
     """What later checks of a request know from earlier ones: precisions follow from the market or the asset."""
 
-    __slots__ = ("asset", "catalog", "market")
+    __slots__ = ("asset", "catalog", "market", "start_time")
 
     catalog: Catalog
     market: Market
     asset: Asset
+    start_time: int
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
@@ -119,6 +121,50 @@ def _limit(value: Any, scope: Scope) -> int | None:
     return value if type(value) is int and 0 <= value <= PAGE_MAX else None
 
 
+def _lenient(value: Any) -> int:
+    """What the original makes of a value that it reads without looking at its type (CONTRACT 0.3)."""
+    return value if type(value) is int else 0
+
+
+def _lenient_integer(value: Any, scope: Scope) -> int:
+    return _lenient(value)
+
+
+def _lenient_positive(value: Any, scope: Scope) -> int | None:
+    return _lenient(value) if _lenient(value) > 0 else None
+
+
+def _lenient_id(value: Any, scope: Scope) -> int | None:
+    return _lenient(value) or None
+
+
+def _page_limit(value: Any, scope: Scope) -> int | None:
+    return value if type(value) is int and 1 <= value <= PAGE_MAX else None
+
+
+def _deals_limit(value: Any, scope: Scope) -> int | None:
+    return value if type(value) is int and 1 <= value <= DEALS_MAX else None
+
+
+def _start_time(value: Any, scope: Scope) -> int:
+    scope.start_time = _lenient(value)
+    return scope.start_time
+
+
+def _end_time(value: Any, scope: Scope) -> int | None:
+    end_time = _lenient(value)
+    return end_time if end_time == 0 or scope.start_time <= end_time else None
+
+
+def _side_or_both(value: Any, scope: Scope) -> int | None:
+    side = _lenient(value)
+    return side if 0 <= side <= 2 else None
+
+
+def _name(value: Any, scope: Scope) -> str | None:
+    return value if type(value) is str else None
+
+
 def _object(value: Any, scope: Scope) -> dict[str, Any] | None:
     return value if type(value) is dict else None
 
@@ -146,3 +192,14 @@ INTEGER = Kind(_integer, {"type": "integer"})
 LIMIT = Kind(_limit, {"type": "integer", "minimum": 0, "maximum": PAGE_MAX})
 DETAIL = Kind(_object, {"type": "object", "description": "kept with the change; `id` is set to the business id"})
 ANYTHING = Kind(_anything, {"description": "ignored"})
+
+# Of the methods of history and market data, whose original reads what is no integer as 0. Where 0 is refused, so is it.
+LENIENT_ID = Kind(_lenient_id, {"type": "integer", "description": "not 0"})
+LENIENT_INTEGER = Kind(_lenient_integer, {"type": "integer"})
+LENIENT_POSITIVE = Kind(_lenient_positive, {"type": "integer", "minimum": 1})
+PAGE_LIMIT = Kind(_page_limit, {"type": "integer", "minimum": 1, "maximum": PAGE_MAX})
+DEALS_LIMIT = Kind(_deals_limit, {"type": "integer", "minimum": 1, "maximum": DEALS_MAX})
+START_TIME = Kind(_start_time, {"type": "integer", "description": "seconds since 1970, from then on; 0 is no limit"})
+END_TIME = Kind(_end_time, {"type": "integer", "description": "seconds since 1970, before then; 0 is no limit"})
+SIDE_OR_BOTH = Kind(_side_or_both, {"type": "integer", "enum": [0, 1, 2], "description": "1 is sell, 2 is buy, 0 both"})
+NAME = Kind(_name, {"type": "string"})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateways.jsontext import BadJson, dump, parse, quoted, real
+from bus.jsontext import BadJson, dump, parse, quoted, real
 
 ACCEPTED: list[tuple[bytes, Any]] = [
     (b"[]", []),

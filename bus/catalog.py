@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from bus import jsontext
 from bus.client import Client, query
-from bus.messages import QueryKind, Records
+from bus.messages import UPDATE_EVENT, EventKind, QueryKind, Records
 
 Item = TypeVar("Item")
 
@@ -58,6 +58,28 @@ class Catalog:
 
 
 EMPTY = Catalog((), (), {}, {}, (), ())
+
+
+class Listed:
+    """The catalog of a consumer of events: asked of the matcher, again when an event names what it does not have."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._catalog = EMPTY
+
+    def covering(self, events: Records) -> Catalog:
+        """A catalog that has every asset and market of these events. Raises NoAnswer."""
+        is_update = events["kind"] == EventKind.BALANCE_UPDATE
+        asset_max = events[is_update].view(UPDATE_EVENT)["asset"].max(initial=-1)
+        market_max = events["market"][~is_update].max(initial=-1)
+        if asset_max >= len(self._catalog.assets) or market_max >= len(self._catalog.markets):
+            return self.now()
+        return self._catalog
+
+    def now(self) -> Catalog:
+        """What is listed now. Raises NoAnswer."""
+        self._catalog = ask(self._client)
+        return self._catalog
 
 
 def ask(client: Client) -> Catalog:

@@ -32,7 +32,7 @@ def exchange(folder: Path | None, conf_file: Path | None) -> Iterator[Settings]:
         conf = data_dir / "tradepit.toml"
         conf.write_text(
             f'instance = "bench-{os.getpid()}"\ndata_dir = "data"\n'
-            f'[http]\nbind = "127.0.0.1:{_free_port()}"\n[ws]\nbind = "127.0.0.1:{_free_port()}"\n',
+            f'[http]\nbind = "127.0.0.1:{free_port()}"\n[ws]\nbind = "127.0.0.1:{free_port()}"\n',
             encoding="utf-8",
         )
         _pit("up", "--detach", "--conf", str(conf), timeout_s=START_TIMEOUT_S)
@@ -56,7 +56,8 @@ def _pit(*arguments: str, timeout_s: float) -> None:
         raise click.ClickException(f"`pit {' '.join(arguments)}` failed: {(done.stderr or done.stdout).strip()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

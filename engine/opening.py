@@ -71,7 +71,7 @@ def open_exchange(settings: Settings) -> Opened:
             segment_size=settings.events.segment_size,
             keep_segments_count=settings.events.keep_segments_count,
             backlog_segments_count=settings.events.backlog_segments_count,
-            needed_after=partial(_needed_after, settings),
+            needed_after=partial(needed_after, settings),
         )
         undo.callback(events.close)
         memory, exchange, end, how = _state(settings, header, left, events)
@@ -97,7 +97,7 @@ def open_exchange(settings: Settings) -> Opened:
     return Opened(exchange, journal, events, memory, paths.state_name, report)
 
 
-def _needed_after(settings: Settings) -> int | None:
+def needed_after(settings: Settings) -> int | None:
     """The last event that every configured consumer of events has stored; None when none has told."""
     told = positions.told(settings.paths.positions_dir)
     return min((told[name] for name in settings.consumers if name in told), default=None)

@@ -128,6 +128,7 @@ def _become(wanted: Wanted, settings: Settings, parent_pid: int, tell_fd: int) -
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
     _die_with_parent(parent_pid)
+    os.nice(wanted.nice)
     _redirect(settings.paths.logs_dir / f"{wanted.name}.log")
     setproctitle(f"pit: {wanted.name} [{settings.instance}]")
     os.environ[READY_FD] = str(tell_fd)

@@ -17,6 +17,10 @@ class Wanted:
     module: str
     after: tuple[str, ...] = ()
     index: int | None = None  # of one among equals: the second argument of their `main`
+    nice: int = 0  # how far it steps back for the others when CPUs are short
+
+
+BEHIND_TRADING = 5  # what may wait a moment, while nobody waits for it to trade
 
 
 def processes(settings: Settings) -> tuple[Wanted, ...]:
@@ -24,11 +28,11 @@ def processes(settings: Settings) -> tuple[Wanted, ...]:
     matcher = ("matcher",)
     return (
         Wanted(name="matcher", module="engine.matcher"),
-        Wanted(name="recorder", module="persist.recorder", after=matcher),
+        Wanted(name="recorder", module="persist.recorder", after=matcher, nice=BEHIND_TRADING),
         *(
-            Wanted(name=f"history-{index}", module="persist.history", after=matcher, index=index)
+            Wanted(name=f"history-{index}", module="persist.history", after=matcher, index=index, nice=BEHIND_TRADING)
             for index in range(settings.history.processes)
         ),
-        Wanted(name="market", module="market.service", after=matcher),
+        Wanted(name="market", module="market.service", after=matcher, nice=BEHIND_TRADING),
         Wanted(name="http", module="gateways.http", after=matcher),
     )

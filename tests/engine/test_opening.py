@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from bus.messages import COMMAND, FrameKind, pack
+from bus.positions import Position
 from conf import markets
 from conf.markets import BadMarkets
 from conf.settings import DEFAULT_MARKETS_FILE, Settings
 from engine import snapshot
 from engine.memory import InUse
-from engine.opening import Opened, open_exchange
+from engine.opening import Opened, needed_after, open_exchange
 from engine.reader import NotReady, Reader
 from engine.recovery import events_frames
 from engine.schema import MemoryState
@@ -172,3 +173,14 @@ def test_a_journal_that_was_changed_is_not_replayed_as_if_nothing_were(settings:
         assert parts.journal.sync_now()
     with pytest.raises(Exception, match="don't give the results that they gave"):
         open_exchange(settings)
+
+
+def test_the_event_log_keeps_what_the_slowest_configured_consumer_has_not_stored(tmp_path: Path) -> None:
+    settings = private_settings(tmp_path)
+    assert needed_after(settings) is None
+    told = {"recorder": 7, "market": 5, "gone": 1}
+    for name, number in told.items():
+        position = Position(settings.paths.positions_dir, name)
+        position.tell(number)
+        position.close()
+    assert needed_after(settings) == 5

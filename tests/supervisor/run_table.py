@@ -1,4 +1,4 @@
-"""Run the supervisor over stand-ins: run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER] ..."""
+"""Run the supervisor over stand-ins: run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER[:NICE[:INDEX]]] ..."""
 
 import json
 import sys
@@ -19,8 +19,16 @@ def main() -> int:
     table = []
     for row in rows:
         name, _, rest = row.partition("=")
-        stand_in, _, after = rest.partition(":")
-        table.append(Wanted(name=name, module=f"stand_in_{stand_in}", after=tuple(filter(None, [after]))))
+        stand_in, after, nice, index, *_ = *rest.split(":"), "", "", ""
+        table.append(
+            Wanted(
+                name=name,
+                module=f"stand_in_{stand_in}",
+                after=tuple(filter(None, [after])),
+                nice=int(nice or 0),
+                index=int(index) if index else None,
+            )
+        )
     settings.paths.make()
     held = lock.take(settings.paths, wait_s=5)
     try:

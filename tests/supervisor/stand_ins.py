@@ -23,6 +23,14 @@ def steady(settings: Settings) -> int:
     return 0
 
 
+def numbered(settings: Settings, index: int) -> int:
+    """One among equals: says which, and waits."""
+    print(f"number {index}", flush=True)
+    ready.ready()
+    signal.sigwait([signal.SIGTERM])
+    return 0
+
+
 def stubborn(settings: Settings) -> int:
     """Ready at once, does not hear SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -64,7 +72,7 @@ def with_worker(settings: Settings) -> int:
     return steady(settings)
 
 
-STAND_INS = (steady, stubborn, hanging, failing, crashing_once_up, with_worker)
+STAND_INS = (numbered, steady, stubborn, hanging, failing, crashing_once_up, with_worker)
 
 
 def register() -> None:

@@ -22,7 +22,7 @@ from supervisor import control, lock
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0  # on a busy machine, too
 _numbers = itertools.count(1)
 
 
@@ -94,6 +94,15 @@ def test_starts_in_order_and_stops_in_reverse(tmp_path: Path) -> None:
     assert (tmp_path / "logs" / "a.log").read_text() == "steady begins\nsteady ends\n"
     assert not control.socket_file(running.paths).exists()
     assert not running.paths.alerts_file.exists()
+
+
+def test_each_steps_back_for_the_others_as_its_row_says(tmp_path: Path) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with run(tmp_path, "a=steady", "b=steady:a:3", "c=numbered::1:7") as running:
+        rows = running.wait_ready()
+        found = {name: os.getpriority(os.PRIO_PROCESS, row["pid"]) - own for name, row in rows.items()}
+        assert found == {"a": 0, "b": 3, "c": 1}
+    assert (tmp_path / "logs" / "c.log").read_text() == "number 7\n"
 
 
 def test_a_process_that_is_killed_is_back_at_once(tmp_path: Path) -> None:

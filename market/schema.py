@@ -22,6 +22,8 @@ class Resolution(IntEnum):
     DAY = 3  # from local midnight to local midnight
 
 
+NAMES = {Resolution.SEC: "1s", Resolution.MIN: "1m", Resolution.HOUR: "1h", Resolution.DAY: "1d"}  # CONTRACT 4.3
+
 CANDLE = np.dtype([
     ("start", "i8"),  # seconds since 1970
     ("open_units", "i8"),

@@ -4,7 +4,7 @@ There are two, market/file_store.py and market/redis_store.py. What one holds is
 position is flushed in the same transaction as what was made of the events up to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,13 @@ from market.schema import TICK, Resolution
 
 class StoreDown(Exception):
     """The store does not answer, or refuses for now: the text says why. To try again is right."""
+
+
+class StoreMoved(StoreDown):
+    """The store is not where the last flush left it: a failover lost that one, or `pit market` changed what is kept.
+
+    To flush again is no use: load everything again, and take the events from the position that was loaded.
+    """
 
 
 class StoreWrong(Exception):
@@ -59,8 +66,13 @@ class Store(Protocol):
         ...
 
     def flush(self, parts: list[Part], position: Position) -> None:
-        """Write what has changed, all of it or nothing. Candles that are there are replaced, ticks are added to those
-        that are there, of which the newest 10,000 stay. Raises StoreDown, StoreWrong.
+        """Write what has changed since the last flush that did not raise, all of it or nothing. Candles that are
+        there are replaced, ticks are added to those that are there, of which the newest 10,000 stay.
+
+        Without anything new it only looks whether the store is where the last flush left it: to ask that now and
+        then is how a change by `pit market` is noticed. Raises StoreMoved, StoreDown, StoreWrong. After StoreDown
+        nothing of it is stored, or, when the connection broke during it, all or nothing: the next flush tells which,
+        with the same parts or later ones.
         """
         ...
 
@@ -70,4 +82,23 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Disconnect."""
+        ...
+
+
+class Editable(Store, Protocol):
+    """A store as `pit market` uses it. The market process may run: its next flush raises StoreMoved then."""
+
+    def fill(self, market: Market, resolution: Resolution, candles: Records, *, replace: bool) -> int:
+        """Add candles where there are none, or, to `replace`, everywhere; return how many were written.
+
+        Raises StoreDown, StoreWrong.
+        """
+        ...
+
+    def set_last(self, market: Market, last_units: int) -> bool:
+        """Set the last price of a market that has none; return whether it was set. Raises StoreDown, StoreWrong."""
+        ...
+
+    def rebuild(self, parts: Iterable[Part], position: Position) -> None:
+        """Put these parts in the place of all that is stored of their markets, at once. Raises StoreDown, StoreWrong."""
         ...

@@ -1,7 +1,8 @@
 """Order flow for benchmarks: COMMAND arrays that fund users, fill a book and trade, the same for the same seed.
 
-All of it is on the first market of conf/markets.json. Prices are in ticks of 1 USD around `MID_TICKS`, amounts in
-hundredths of the stock; takers pay 0.2 %, makers 0.1 %.
+All of it is on the first market of conf/markets.json, unless more are asked for; they have the same precisions.
+Prices are in ticks of 1 whole unit of money around `MID_TICKS`, amounts in hundredths of the stock; takers pay 0.2 %,
+makers 0.1 %.
 """
 
 import numpy as np
@@ -25,12 +26,12 @@ DETAIL = b"{}"  # what the commands of `funding` point to
 
 
 def funding(first_business_id: int = 1) -> Records:
-    """Deposits of both assets for every user."""
-    commands = np.zeros(2 * USER_COUNT, COMMAND)
+    """Deposits of every asset for every user."""
+    asset_count = len(LISTING.assets)
+    commands = np.zeros(asset_count * USER_COUNT, COMMAND)
     commands["kind"] = CommandKind.UPDATE_BALANCE
-    commands["user_id"] = np.repeat(np.arange(1, USER_COUNT + 1), 2)
-    names = [asset.name for asset in LISTING.assets]
-    commands["asset"] = np.tile([names.index(MARKET.stock), names.index(MARKET.money)], USER_COUNT)
+    commands["user_id"] = np.repeat(np.arange(1, USER_COUNT + 1), asset_count)
+    commands["asset"] = np.tile(np.arange(asset_count), USER_COUNT)
     commands["subject_id"] = first_business_id + np.arange(len(commands))
     for place, command in enumerate(commands):
         command["change_units"] = _halves(FUNDS_WHOLE * 10 ** LISTING.assets[commands["asset"][place]].prec_show)
@@ -38,13 +39,16 @@ def funding(first_business_id: int = 1) -> Records:
     return commands
 
 
-def trading(count: int, seed: int = 1) -> Records:
+def trading(count: int, seed: int = 1, market_count: int = 1) -> Records:
     """Limit orders of both sides, each crossing the mid: they trade with whatever rests on the other side."""
     draw = np.random.default_rng(seed)
     side = draw.integers(Side.ASK, Side.BID + 1, count)
     beyond = draw.integers(0, SPREAD_TICKS + 1, count)
     ticks = MID_TICKS + np.where(side == Side.BID, beyond, -beyond)
-    return _puts(draw, side, ticks)
+    commands = _puts(draw, side, ticks)
+    if market_count > 1:
+        commands["market"] = draw.integers(0, market_count, count)
+    return commands
 
 
 def filling(level_count: int, order_count: int, seed: int = 2) -> Records:

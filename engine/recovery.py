@@ -11,7 +11,9 @@ far, the log begins anew, and who asks it for older events is told that they are
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bus import eventlog
@@ -28,6 +30,8 @@ from engine.snapshot import Snapshot
 
 EVENTS_MAX = 2_048  # in one frame, so that one that sweeps a whole book fits a segment
 NO_LISTING = Listing(assets=(), markets=())  # the first command of every journal brings one
+
+Tell = Callable[[Records, Bytes, float], None]  # takes events, which the next batch overwrites, their blob, their time
 
 
 class Diverged(Exception):
@@ -76,7 +80,7 @@ def rebuild(
     first_sequence = exchange.sequence
     scan = Scan(paths.journal_dir, first_sequence)
     for entry in scan:
-        replay(exchange, entry, events)
+        replay(exchange, entry, partial(_log, events))
     events.cut(exchange.event_number)
     end = scan.end
     if end.sequence < exchange.sequence:
@@ -101,8 +105,8 @@ def begin(start: Snapshot | None, capacity: Capacity, *, seed: int, memory: Any 
     return Exchange.restore(start.listing, start.content, capacity, memory=memory)
 
 
-def replay(exchange: Exchange, entry: Entry, events: eventlog.Writer | None = None) -> None:
-    """Apply a frame of the journal as it was applied first, and log the events that the log lacks. Raises Diverged."""
+def replay(exchange: Exchange, entry: Entry, tell: Tell | None = None) -> None:
+    """Apply a frame of the journal as it was applied first, and tell the events as then. Raises Diverged."""
     frame = entry.frame
     if frame.records[0]["kind"] == CommandKind.CONFIGURE:
         _configure(exchange, entry)
@@ -112,8 +116,8 @@ def replay(exchange: Exchange, entry: Entry, events: eventlog.Writer | None = No
             applied = exchange.apply(rest, frame.time, blob_size=len(frame.blob))
             if (codes := applied.results["code"]).any():
                 raise Diverged(entry, f"a command that was accepted got code {codes[codes != Code.OK][0]}")
-            if events is not None and len(applied.events):
-                _log(events, applied.events, frame.blob, exchange.time)
+            if tell is not None and len(applied.events):
+                tell(applied.events, frame.blob, exchange.time)
             rest = rest[applied.done :]
     if exchange.sequence != frame.first + len(frame.records) - 1:
         raise Diverged(entry, f"the last one became command {exchange.sequence}")

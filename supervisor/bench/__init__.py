@@ -1,4 +1,4 @@
-"""The commands `pit bench core|bus|http`: how fast this machine runs tradepit, with machine, load and percentiles.
+"""The commands `pit bench`: how fast this machine runs tradepit, with machine, load and percentiles.
 
 Benchmarks, never timed tests: they print figures beside their goals and judge nothing. The modules behind the
 commands are imported when they are called, because they bring the compiled kernels with them.
@@ -61,3 +61,21 @@ def bench_http(as_json: bool, quick: bool, folder: Path | None, conf_file: Path 
     from supervisor.bench import http
 
     http.run(folder, conf_file, quick=quick).show(as_json=as_json)
+
+
+@command.command("history")
+@_JSON
+@_QUICK
+@_DIR
+@click.option(
+    "--store",
+    default="sqlite",
+    show_default=True,
+    metavar="STORE",
+    help="sqlite; mysql: a private MariaDB; mysql://user:password@host/database: an empty one, for this only.",
+)
+def bench_history(as_json: bool, quick: bool, folder: Path | None, store: str) -> None:
+    """A private exchange: how many trades a second its history stores, and how late it is."""
+    from supervisor.bench import history
+
+    history.run(store, folder, quick=quick).show(as_json=as_json)

@@ -9,11 +9,12 @@ from supervisor import control
 
 
 class Meter:
-    """CPU seconds of an exchange's processes, and of this one as `client`, since it was made."""
+    """CPU seconds of an exchange's processes, of others by pid, and of this one as `client`, since it was made."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, **pids: int) -> None:
         rows = control.ask(settings.paths, {"do": "status"})["processes"]
         self._processes = {row["name"]: psutil.Process(row["pid"]) for row in rows}
+        self._processes |= {name: psutil.Process(pid) for name, pid in pids.items()}
         self._processes["client"] = psutil.Process(os.getpid())
         self._before = self._now()
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,10 +19,17 @@ STOP_TIMEOUT_S = 60
 
 
 @contextmanager
-def exchange(folder: Path | None, conf_file: Path | None) -> Iterator[Settings]:
+def exchange(
+    folder: Path | None,
+    conf_file: Path | None,
+    *,
+    sections: str = "",
+    commands: Sequence[tuple[str, ...]] = (),
+) -> Iterator[Settings]:
     """Start one in a new folder under `folder`, yield its settings, stop it and remove what it kept.
 
-    With `conf_file`, take the one that runs with it, and leave it running.
+    `sections` is added to its configuration, in TOML; `commands` of `pit` come before `up`. With `conf_file`, take the
+    one that runs with it, and leave it running.
     """
     if conf_file is not None:
         yield load(conf_file, None)
@@ -32,9 +39,11 @@ def exchange(folder: Path | None, conf_file: Path | None) -> Iterator[Settings]:
         conf = data_dir / "tradepit.toml"
         conf.write_text(
             f'instance = "bench-{os.getpid()}"\ndata_dir = "data"\n'
-            f'[http]\nbind = "127.0.0.1:{free_port()}"\n[ws]\nbind = "127.0.0.1:{free_port()}"\n',
+            f'[http]\nbind = "127.0.0.1:{free_port()}"\n[ws]\nbind = "127.0.0.1:{free_port()}"\n{sections}\n',
             encoding="utf-8",
         )
+        for command in commands:
+            _pit(*command, "--conf", str(conf), timeout_s=START_TIMEOUT_S)
         _pit("up", "--detach", "--conf", str(conf), timeout_s=START_TIMEOUT_S)
         try:
             yield load(conf, None)

@@ -11,6 +11,7 @@ from bus.messages import BadFrame
 from conf.paths import Paths
 from engine.inbox import FRAME_SIZE_MAX
 
+NAMES = ("commands", "events", "replay")  # of the endpoints that are the matcher's
 # As plain ints: a flag of pyzmq's enum costs as much as the call itself.
 NOBLOCK = int(zmq.NOBLOCK)
 NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -29,10 +30,11 @@ class Sockets:
 
     @classmethod
     def bind(cls, bind: str, paths: Paths) -> Self:
-        """Bind all of bus.endpoints."""
+        """Bind what is the matcher's of bus.endpoints."""
         context = zmq.Context()
         made = {}
-        for name, endpoint in ENDPOINTS.items():
+        for name in NAMES:
+            endpoint = ENDPOINTS[name]
             socket = context.socket(getattr(zmq, endpoint.bound))
             socket.set_hwm(endpoint.high_water_count)
             socket.setsockopt(zmq.LINGER, LINGER_MS)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from bus import jsontext
 from bus.client import Client, query
+from bus.endpoints import COMMANDS_TIMEOUT_MS
 from bus.messages import UPDATE_EVENT, EventKind, QueryKind, Records
 
 Item = TypeVar("Item")
@@ -76,15 +77,16 @@ class Listed:
             return self.now()
         return self._catalog
 
-    def now(self) -> Catalog:
+    def now(self, timeout_ms: int = COMMANDS_TIMEOUT_MS) -> Catalog:
         """What is listed now. Raises NoAnswer."""
-        self._catalog = ask(self._client)
+        self._catalog = ask(self._client, timeout_ms)
         return self._catalog
 
 
-def ask(client: Client) -> Catalog:
-    """What the matcher has listed now. Raises NoAnswer."""
-    return make(client.ask(query(QueryKind.ASSETS)).records, client.ask(query(QueryKind.MARKETS)).records)
+def ask(client: Client, timeout_ms: int = COMMANDS_TIMEOUT_MS) -> Catalog:
+    """What the matcher has listed now. Raises NoAnswer when one of two questions has none in time."""
+    assets, markets = (client.ask(query(kind), timeout_ms).records for kind in (QueryKind.ASSETS, QueryKind.MARKETS))
+    return make(assets, markets)
 
 
 def make(asset_records: Records, market_records: Records) -> Catalog:

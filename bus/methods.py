@@ -269,6 +269,13 @@ _MARKET_METHODS = (
         backend=Backend.MARKET,
         parameters=(_MARKET,),
     ),
+    Method(
+        name="market.tickers",
+        number=309,
+        about="The last 24 hours of the markets named, or of all; `change` is the way from open to close in percent.",
+        backend=Backend.MARKET,
+        rest=("market", kinds.MARKET),
+    ),
 )
 
 METHODS: dict[str, Method] = {

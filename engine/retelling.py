@@ -7,7 +7,7 @@ newest snapshot that is old enough, and gives the same events with the same numb
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bus import feed
 from bus.eventfiles import first_of, segments
@@ -50,6 +50,11 @@ class Events:
     def is_retelling(self) -> bool:
         """Whether events are being made again: `receive` then returns None after each step of it, without waiting."""
         return self._retold is not None
+
+    @property
+    def socket(self) -> Any:
+        """The feed's SUB socket, to be polled beside others; after events were made again it is another one."""
+        return self._feed.socket
 
     def receive(self, timeout_ms: int) -> Frame | None:
         """The next events, or None when none came in time. Raises NotRetold."""

@@ -119,6 +119,12 @@ class Http(Section):
     cors_origins: tuple[str, ...] = setting(
         (), 'origins whose pages may read replies, like ["https://trade.example.com"], or ["*"]; [] is none'
     )
+    exchange_name: str = setting(
+        "tradepit",
+        "the name of the exchange that charts show",
+        form=_matches(r"[^\x00-\x1f:]{1,40}"),
+        form_text="1 to 40 characters without `:`",
+    )
     depth_cache_ms: int = setting(
         450,
         "milliseconds that an answer to order.depth may be reused: ViaBTC's cache_timeout, so that the same questions "

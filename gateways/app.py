@@ -1,4 +1,4 @@
-"""The falcon application: JSON-RPC by POST on any path, and the pages that are for people and machines to look at.
+"""The falcon application: JSON-RPC by POST on any path, and the pages that GET serves (gateways/pages.py).
 
 It works under every WSGI server. Ours (gateways/worker.py) answers POST without it, for speed.
 """
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import falcon
 import gevent
-import orjson
 
 from bus.endpoints import address
 from bus.methods import Backend
 from engine.reader import Reader
-from gateways import openrpc
 from gateways.heads import Cors
 from gateways.link import Link, NotConnected, TimedOut
+from gateways.pages import pages
 from gateways.rpc import Rpc
 from gateways.state import State
 
@@ -31,7 +30,8 @@ PREFLIGHT_AGE_S = 86_400  # how long a browser may remember what it may do
 
 
 class Backends:
-    """What a gateway has of the processes behind it: links, a reader of the matcher's memory, and an Rpc over them."""
+    """What a gateway has of the processes behind it: links and a reader of the matcher's memory, and what is over them:
+    an Rpc for POST, pages for GET."""
 
     def __init__(self, settings: Settings) -> None:
         place = partial(address, settings.bus.bind, settings.paths.sockets_dir)
@@ -42,6 +42,7 @@ class Backends:
         }
         state = State(Reader(settings.paths.state_name), self.link)
         self.rpc = Rpc(state, self.link, others, depth_cache_ms=settings.http.depth_cache_ms)
+        self.pages = pages(settings, state, others[Backend.MARKET], self.health)
 
     def health(self) -> dict[str, Any]:
         """Whether it answers, and how far it is."""
@@ -59,9 +60,8 @@ class Gateway:
         self.settings = settings
         self.cors = Cors(settings.http.cors_origins)
         self._backends: weakref.WeakKeyDictionary[Any, Backends] = weakref.WeakKeyDictionary()
-        self._pages = falcon.App()
-        self._pages.add_sink(self._answer, prefix="")  # not "/": a target may be "*" or a whole URL
-        self._gets = {"/health": self._health, "/openrpc.json": self._openrpc}
+        self._app = falcon.App()
+        self._app.add_sink(self._answer, prefix="")  # not "/": a target may be "*" or a whole URL
 
     @property
     def backends(self) -> Backends:
@@ -73,16 +73,17 @@ class Gateway:
         return backends
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        pages: Iterable[bytes] = self._pages(environ, start_response)
-        return pages
+        reply: Iterable[bytes] = self._app(environ, start_response)
+        return reply
 
     def _answer(self, req: falcon.Request, resp: falcon.Response, **_: Any) -> None:
         self._allow_origin(req, resp)
-        page = self._gets.get(req.path) if req.method == "GET" else None
+        page = self.backends.pages.get(req.path) if req.method == "GET" else None
         if req.method == "POST":
             self._rpc(req, resp)
         elif page is not None:
-            page(resp)
+            status, resp.data = page(req.query_string)
+            resp.status = falcon.code_to_http_status(status)
         elif req.method == "OPTIONS" and resp.get_header("Access-Control-Allow-Origin"):
             resp.status = falcon.HTTP_204
             resp.set_header("Access-Control-Allow-Methods", "POST, GET")
@@ -105,11 +106,3 @@ class Gateway:
         body = request.bounded_stream.read(size)
         status, response.data = self.backends.rpc.answer(body) if body else (400, b"")
         response.status = falcon.code_to_http_status(status)
-
-    def _health(self, response: falcon.Response) -> None:
-        health = self.backends.health()
-        response.status = falcon.HTTP_200 if health["matcher"] else falcon.HTTP_503
-        response.data = orjson.dumps(health)
-
-    def _openrpc(self, response: falcon.Response) -> None:
-        response.data = openrpc.document()

@@ -157,22 +157,20 @@ class Udf:
         before = query.integer("to")
         countback = query.integer("countback", 0, least=0)
         since = EVER if countback else query.integer("from")
-        range_s = max(0, min(before, int(self._now())) - since)
-        count = min(countback or range_s // resolution.interval + 2, self._bar_count_max)
-        bars = self._bars(market, resolution, before, count)
-        if not bars and resolution.is_dated:  # a flat one may begin further back than rows are made from (CONTRACT 4.5)
-            bars = self._bars(market, resolution, before, self._bar_count_max)[-count:]
+        newest = min(before, int(self._now()))
+        count = min(countback or max(0, newest - since) // resolution.interval + 2, self._bar_count_max)
+        bars = self._bars(market, resolution, before, count, newest - (count + 1) * resolution.longest_s)
+        if not bars and resolution.is_dated:  # the price of a flat one is looked for 30 days back only (CONTRACT 4.5)
+            bars = self._bars(market, resolution, before, count, 1)
         wanted = [bar for bar in bars if bar[0] >= since]
         return _ok(wanted) if wanted else _no_data(bars[-1][0] if bars else None)
 
-    def _bars(self, market: Market, resolution: Resolution, before: int, count: int) -> list[Bar]:
-        """The newest `count` bars before `before`, oldest first; fewer when there are not so many."""
+    def _bars(self, market: Market, resolution: Resolution, before: int, count: int, first: int) -> list[Bar]:
+        """The newest `count` bars, or fewer, before `before`, oldest first, of the rows from `first` on."""
         last = before - 1 + (DAY_S if resolution.is_dated else 0)  # a date may begin that much before it does in UTC
-        newest = min(last, int(self._now()))
-        if newest < 1:
+        if last < 1:
             return []
-        first = max(newest - (count + 1) * resolution.longest_s, 1)
-        rows = self._market_data.ask("market.kline", market.name, first, last, resolution.interval)
+        rows = self._market_data.ask("market.kline", market.name, max(first, 1), last, resolution.interval)
         bars = [(self._date(row[0]) if resolution.is_dated else row[0], row) for row in rows]
         return [bar for bar in bars if self._is_before(bar, before)][-count:]
 

@@ -65,6 +65,8 @@ class FakeMarketData:
         reach_s = 30 * DAY_S if interval >= DAY_S else 365 * DAY_S
         before = [bucket for bucket in by_bucket if first - reach_s <= bucket < first]
         close = by_bucket[max(before)][-1].price if before else None
+        if close is None:
+            first = min((bucket for bucket in by_bucket if bucket >= first), default=end + 1)
         rows = []
         for bucket in self._buckets(first, end, interval):
             inside = by_bucket.get(bucket)

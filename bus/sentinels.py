@@ -1,0 +1,76 @@
+"""Redis behind Sentinels: an address like sentinel://host:port,host:port/master/0, and a connection to its master.
+
+The Sentinels are asked for each new connection, because the master changes. Nothing is ever sent twice: whether a
+command whose answer was lost was done is for the caller to find out.
+"""
+
+from typing import Any, NamedTuple, Self
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+SENTINEL_TIMEOUT_S = 0.5  # a Sentinel answers at once or is not there; then the next one is asked
+CONNECT_TIMEOUT_S = 1.0
+ANSWER_TIMEOUT_S = 5.0  # together less than a process may be silent (conf.settings.Supervisor)
+
+Connection = Any  # a Redis, whose own types leave open whether it gives bytes (ours does) or text
+
+
+class NotMaster(RedisError):
+    """The server that was found is not the master, for now."""
+
+
+class Address(NamedTuple):
+    """Who knows the master, its name, and the database in it."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    master: str
+    database: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take `sentinel://host:port,host:port/master/database` apart. Raises ValueError."""
+        scheme, _, rest = text.partition("://")
+        hosts, master, database = rest.split("/") if rest.count("/") == 2 else ("", "", "")
+        if scheme != "sentinel" or not hosts or not master:
+            raise ValueError(f"{text!r} is not sentinel://host:port,host:port/master/database")
+        pairs = (host.rpartition(":") for host in hosts.split(","))
+        return cls(tuple((host, int(port)) for host, _, port in pairs), master, int(database))
+
+    def __str__(self) -> str:
+        hosts = ",".join(f"{host}:{port}" for host, port in self.sentinels)
+        return f"sentinel://{hosts}/{self.master}/{self.database}"
+
+
+def connect(address: Address) -> Connection:
+    """A client of the master of this moment, with one connection. Raises RedisError."""
+    host, port = _master(address)
+    client = Redis(host, port, address.database, **_options(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S))
+    try:
+        if (role := client.role()[0]) != b"master":  # the Sentinels are about to change their mind
+            raise NotMaster(f"{host}:{port} is a {role.decode()}, not the master")
+    except RedisError:
+        client.close()
+        raise
+    return client
+
+
+def _master(address: Address) -> tuple[str, int]:
+    options = _options(SENTINEL_TIMEOUT_S, SENTINEL_TIMEOUT_S)
+    sentinels: Any = Sentinel(address.sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+    try:
+        host, port = sentinels.discover_master(address.master)
+    finally:
+        sentinels.close()
+    return host, port
+
+
+def _options(connect_timeout_s: float, answer_timeout_s: float) -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": connect_timeout_s,
+        "socket_timeout": answer_timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+    }

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from bus.codes import ANSWERS, Code
-from bus.methods import METHODS, Method
+from bus.methods import METHODS, Backend, Method
 
 OPENRPC_VERSION = "1.2.6"
 INTERFACE_VERSION = "1"
@@ -42,8 +42,10 @@ def _described(method: Method) -> dict[str, Any]:
 
 
 def _codes(method: Method) -> list[Code]:
-    busy = [Code.SERVICE_UNAVAILABLE] if method.is_command else []
-    return [Code.INVALID_ARGUMENT, *busy, Code.SERVICE_TIMEOUT, *method.codes]
+    trouble = [Code.SERVICE_UNAVAILABLE] if method.is_command else []
+    if method.backend in (Backend.HISTORY, Backend.MARKET):
+        trouble = [Code.INTERNAL_ERROR, Code.SERVICE_UNAVAILABLE]
+    return [Code.INVALID_ARGUMENT, *trouble, Code.SERVICE_TIMEOUT, *method.codes]
 
 
 def _error(code: Code) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bus.codes import ANSWERS, Code
-from bus.methods import METHODS, Method
+from bus.methods import METHODS, Backend, Method
 
 INTRODUCTION = """\
 # The HTTP interface
@@ -32,23 +32,58 @@ This page is made from the method table (`python -m gateways.reference > docs/ap
 """
 _COMMON = (Code.INVALID_ARGUMENT, Code.SERVICE_TIMEOUT)
 _COMMON_COMMANDS = (Code.SERVICE_UNAVAILABLE,)
+_COMMON_CALLS = (Code.INTERNAL_ERROR, Code.SERVICE_UNAVAILABLE)
+_GROUPS = (
+    (
+        "Trading",
+        Backend.ENGINE,
+        "What the matcher does, and what it holds now. Those that change something (*) may also answer {commands}.",
+    ),
+    (
+        "History",
+        Backend.HISTORY,
+        "What has been stored: milliseconds behind the matcher, longer while the store is slow or down. Nothing is "
+        "missing then, it comes later. These may also answer {calls}: the store does not answer, or too many ask.",
+    ),
+    (
+        "Market data",
+        Backend.MARKET,
+        "Made from deals, milliseconds after them; [market-data.md](market-data.md) says more, and what a browser "
+        "and other services can GET. These may also answer {calls}.",
+    ),
+    ("This interface", Backend.GATEWAY, ""),
+)
 
 
 def reference() -> str:
     """The whole page, in Markdown."""
     methods = list(METHODS.values())
-    common, commands = (", ".join(map(_code, codes)) for codes in (_COMMON, _COMMON_COMMANDS))
     return "\n".join([
         INTRODUCTION,
         "## Methods\n",
-        f"Every method may answer {common}; those that change something (*) also {commands}.\n",
+        f"Every method may answer {_codes(_COMMON)}.\n",
+        *(line for title, backend, about in _GROUPS for line in _group(title, backend, about)),
+        "## Parameters\n",
+        *_parameters(methods),
+    ])
+
+
+def _group(title: str, backend: Backend, about: str) -> list[str]:
+    """A part of the page: the methods that one backend answers."""
+    told = about.format(commands=_codes(_COMMON_COMMANDS), calls=_codes(_COMMON_CALLS))
+    methods = [method for method in METHODS.values() if method.backend is backend]
+    return [
+        f"### {title}\n",
+        *([f"{told}\n"] if told else []),
         "| method | parameters | refusals of its own |",
         "|---|---|---|",
         *map(_row, methods),
         "",
-        "## Parameters\n",
-        *_parameters(methods),
-    ])
+    ]
+
+
+def _codes(codes: tuple[Code, ...]) -> str:
+    return ", ".join(map(_code, codes))
 
 
 def _row(method: Method) -> str:

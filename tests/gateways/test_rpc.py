@@ -370,3 +370,5 @@ def test_the_interface_describes_itself() -> None:
         assert len(required) == len(params), name
     errors = [error["code"] for error in described["order.put_market"]["errors"]]
     assert errors == [1, 3, 5, 10, 12, 11]
+    for name in ("market.last", "order.deals"):
+        assert [error["code"] for error in described[name]["errors"]] == [1, 2, 3, 5]

@@ -15,7 +15,7 @@ from bus import text
 from bus.catalog import Market
 from bus.messages import QueryKind
 from bus.parameters import DEALS_MAX, PAGE_MAX
-from gateways import replies
+from gateways import replies, turns
 from gateways.marketdata import AWAY, MarketData, plain
 from gateways.query import BadQuery, Query
 from gateways.rpc import Reply
@@ -24,6 +24,7 @@ from gateways.state import State
 TRADES_LIMIT = 200  # trades without a `limit`
 MS_LEAST = 100_000_000_000  # a time below it is in seconds: as milliseconds it would be in the year 1973 or before
 FOREVER_MS = 1 << 62
+GIVE_WAY_COUNT = 500  # trades that are written while others wait
 _SIDES = ("buy", "sell")
 
 Ids = dict[str, Market]
@@ -36,7 +37,15 @@ class UnknownTicker(Exception):
 class CoinGecko:
     """The pages, by path."""
 
-    def __init__(self, state: State, market_data: MarketData, now: Callable[[], float] = time) -> None:
+    def __init__(
+        self,
+        state: State,
+        market_data: MarketData,
+        now: Callable[[], float] = time,
+        give_way: Callable[[], None] = turns.give_way,
+    ) -> None:
+        """`give_way` lets other greenlets run."""
+        self._give_way = give_way
         self._state = state
         self._market_data = market_data
         self._now = now
@@ -99,8 +108,10 @@ class CoinGecko:
         deals = self._market_data.ask("market.deals", market.name, min(limit, DEALS_MAX) if takes_all else DEALS_MAX, 0)
         wanted = [deal for deal in deals if deal["type"] in sides and since_ms <= _ms(deal["time"]) <= until_ms][:limit]
         trades: dict[str, list[Any]] = {side: [] for side in sides}
-        for deal in wanted:
+        for count, deal in enumerate(wanted, 1):
             trades[deal["type"]].append(_trade(deal, market))
+            if count % GIVE_WAY_COUNT == 0:
+                self._give_way()
         return trades
 
     def _named(self, query: Query) -> tuple[str, Market]:

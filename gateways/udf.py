@@ -171,7 +171,9 @@ class Udf:
         if last < 1:
             return []
         rows = self._market_data.ask("market.kline", market.name, max(first, 1), last, resolution.interval)
-        bars = [(self._date(row[0]) if resolution.is_dated else row[0], row) for row in rows]
+        if not resolution.is_dated:
+            return [(row[0], row) for row in rows[-count:]]
+        bars = [(self._date(row[0]), row) for row in rows]
         return [bar for bar in bars if self._is_before(bar, before)][-count:]
 
     def _is_before(self, bar: Bar, before: int) -> bool:

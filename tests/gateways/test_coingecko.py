@@ -32,7 +32,10 @@ class Site:
         self.market = FakeMarketData(list(deals), now=NOW)
         self.state = Book(asks, bids)
         market_data = MarketData(cast(Link, self.market))
-        self.pages = CoinGecko(cast(State, self.state), market_data, lambda: self.market.now).pages
+        self.turns: list[int] = []
+        self.pages = CoinGecko(
+            cast(State, self.state), market_data, lambda: self.market.now, lambda: self.turns.append(1)
+        ).pages
 
     def get(self, path: str, expected_status: int = 200, **query: object) -> Any:
         status, body = self.pages[path](urlencode(query))
@@ -161,7 +164,9 @@ def test_a_limit_takes_the_newest() -> None:
     site = Site(*deals_of_an_hour())
     assert ids(site.get("/historical_trades", ticker_id="BTC_BCH", limit=3)) == [3600, 3599, 3598]
     assert len(ids(site.get("/historical_trades", ticker_id="BTC_BCH"))) == 200
+    assert not site.turns
     assert len(ids(site.get("/historical_trades", ticker_id="BTC_BCH", limit=0))) == 3600
+    assert len(site.turns) == 7  # others had theirs
     assert len(ids(site.get("/historical_trades", ticker_id="BTC_BCH", limit=10**14))) == 3600
     assert [params[1] for _, params in site.market.calls] == [3, 200, DEALS_MAX, DEALS_MAX]
 

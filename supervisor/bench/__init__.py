@@ -79,3 +79,13 @@ def bench_history(as_json: bool, quick: bool, folder: Path | None, store: str) -
     from supervisor.bench import history
 
     history.run(store, folder, quick=quick).show(as_json=as_json)
+
+
+@command.command("market")
+@_JSON
+@_QUICK
+def bench_market(as_json: bool, quick: bool) -> None:
+    """Market data alone: deals per second taken over, and what answers cost."""
+    from supervisor.bench import market
+
+    market.run(quick=quick).show(as_json=as_json)

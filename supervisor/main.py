@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bus.eventlog import Reader
 from conf.alert import alert
 from conf.ready import BEAT, READY
 from conf.rules import BadSettings
@@ -232,8 +233,16 @@ class Supervisor:
             "pid": os.getpid(),
             "state": "stopping" if self._is_stopping else "up" if self._is_up else "starting",
             "uptime_s": round(now - self._begun_at, 3),
+            "event_number": self._event_number(),
             "processes": [self._row(name, seen, now) for name, seen in self._seen.items()],
         }
+
+    def _event_number(self) -> int:
+        """Of the last event that consumers can have; 0 when there is no event log, or none that can be read."""
+        try:
+            return Reader(self.settings.paths.events_dir).durable_number
+        except OSError:
+            return 0
 
     def _row(self, name: str, seen: Seen, now: float) -> dict[str, Any]:
         return {

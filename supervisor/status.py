@@ -1,4 +1,6 @@
-"""What `pit status` shows: the supervisor's rows, with memory and CPU time of each process and its workers."""
+"""What `pit status` shows: the supervisor's rows, with memory and CPU time of each process and its workers, and how
+many events those who store what they make of them have not stored yet.
+"""
 
 import io
 import json
@@ -8,6 +10,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from bus import positions
 from conf.settings import Settings
 from supervisor.health import fetch_health
 
@@ -19,7 +22,11 @@ Document = dict[str, Any]
 
 def gather(settings: Settings, answer: Document) -> Document:
     """The supervisor's answer, completed for reading."""
-    processes = [row | usage(row["pid"]) for row in answer["processes"]]
+    stored = positions.told(settings.paths.positions_dir)
+    processes = [
+        row | usage(row["pid"]) | {"behind_count": behind(answer["event_number"], stored.get(row["name"]))}
+        for row in answer["processes"]
+    ]
     facts = {name: value for name, value in answer.items() if name not in ("ok", "processes")}
     return facts | {"http": settings.http.bind, "sequence": sequence(settings), "processes": processes}
 
@@ -31,6 +38,11 @@ def sequence(settings: Settings) -> int | None:
         return int(json.loads(body)["sequence"])
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def behind(event_number: int, stored_number: int | None) -> int | None:
+    """How many events a process has not stored yet; None when it stores none, or has not told."""
+    return None if stored_number is None else max(0, event_number - stored_number)
 
 
 def usage(pid: int) -> Document:
@@ -58,7 +70,7 @@ def table(facts: Document) -> str:
     rows = Table(box=None, pad_edge=False)
     for column in ("name", "state"):
         rows.add_column(column)
-    for column in ("pid", "up", "restarts", "memory", "cpu"):
+    for column in ("pid", "up", "restarts", "memory", "cpu", "behind"):
         rows.add_column(column, justify="right")
     for row in facts["processes"]:
         colour = STATE_COLOURS.get(row["state"], "yellow")
@@ -70,6 +82,7 @@ def table(facts: Document) -> str:
             str(row["restart_count"]),
             f"{row['memory_size'] / MIB:.0f} MiB",
             f"{row['cpu_s']:.1f} s",
+            "-" if row["behind_count"] is None else f"{row['behind_count']:,}",
         )
     head = f'exchange "{facts["instance"]}" is {facts["state"]}, {duration(facts["uptime_s"])}, http://{facts["http"]}'
     if facts["sequence"] is not None:

@@ -17,6 +17,7 @@ from persist.store import StoreWrong
 SHARD_COUNT = 100
 TEMPLATE = "example"
 POSITION_TABLE = "tradepit_position"
+DDL_TIMEOUT_S = 60.0  # for one table
 TABLE_OPTIONS = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"  # names are compared byte by byte
 
 
@@ -45,9 +46,9 @@ class Family(NamedTuple):
     indexes: tuple[tuple[str, ...], ...]
 
     @property
-    def column_list(self) -> str:
-        """All columns, as a statement names them."""
-        return ", ".join(f"`{column.name}`" for column in self.columns)
+    def inserted_list(self) -> str:
+        """The columns that a row brings, as a statement names them: all but an id that the table counts."""
+        return ",".join(f"`{column.name}`" for column in self.columns if column is not _ID)
 
 
 def _integer(name: str, size: str = "BIGINT") -> Column:
@@ -168,6 +169,18 @@ def make(connection: Connection, address: Address, steps: list[Step]) -> Iterato
             with trouble(address):
                 cursor.execute(step.statement)
             yield step.name
+
+
+def summary(made: list[str]) -> list[str]:
+    """What `make` has made, as lines for people: the shards of a family are one."""
+    lines = []
+    shards: set[str] = set()
+    for family in FAMILIES:
+        found = [name for name in tables(family)[1:] if name in set(made)]
+        shards.update(found)
+        if found:
+            lines.append(f"{found[0]} .. {found[-1]}: {len(found)} tables" if len(found) > 1 else found[0])
+    return [*(name for name in made if name not in shards), *lines]
 
 
 def check(connection: Connection, address: Address) -> None:

@@ -29,7 +29,7 @@ COMMANDS = {
     "snapshot": Entry("supervisor.commands:snapshot", "Have the matcher write a snapshot of its state now."),
     "journal": Entry("engine.journal_commands:journal", "Verify and show the journal."),
     "audit": Entry("engine.audit_command:command", "Build the state again from the disk and prove it."),
-    "history": Entry("persist.commands:history", "Look after the history: export it."),
+    "history": Entry("persist.commands:history", "Look after the history: make its store, export it."),
     "replay": Entry("market.replay:command", "Play recorded order flow of a real exchange."),
     "bench": Entry("supervisor.bench:command", "Measure the core, the bus, the HTTP gateway."),
 }

@@ -8,6 +8,7 @@ Parameters are checked here, where they are answered, by the method table: whoev
 
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ import zmq
 from bus import catalog, jsontext
 from bus.catalog import Catalog
 from bus.codes import Code
-from bus.endpoints import ENDPOINTS, LINGER_MS
+from bus.endpoints import COMMANDS_TIMEOUT_MS, ENDPOINTS, LINGER_MS
 from bus.messages import BadFrame, FrameKind, pack, unpack
 from bus.methods import BY_NUMBER, Backend, Method, check
 from bus.parameters import Scope
@@ -36,6 +37,7 @@ class Asked(NamedTuple):
     tag: int
     method: Method
     values: list[Any]  # checked
+    deadline_s: float  # when a gateway stops waiting
 
 
 def call(method: Method, params: list[Any], tag: int) -> bytes:
@@ -46,7 +48,7 @@ def call(method: Method, params: list[Any], tag: int) -> bytes:
 def answer(outcome: Outcome, tag: int) -> bytes:
     """The frame that answers."""
     text, code = (outcome, Code.OK) if isinstance(outcome, str) else ("", outcome)
-    return pack(FrameKind.ANSWER, _NO_RECORDS, text.encode(), first=tag, total=code)
+    return pack(FrameKind.ANSWER, _NO_RECORDS, text.encode(errors="replace"), first=tag, total=code)
 
 
 class Service:
@@ -66,8 +68,10 @@ class Service:
         backend: Backend,
         listed: Callable[[], Catalog] = lambda: catalog.EMPTY,
         context: "zmq.Context[Any] | None" = None,
+        now: Callable[[], float] = monotonic,
     ) -> None:
         """`listed` gives the assets and markets that parameters may name."""
+        self._now = now
         self._backend = backend
         self._listed = listed
         self._waiting: deque[Asked] = deque()
@@ -89,11 +93,23 @@ class Service:
     def turn(self, respond: Respond, wait_ms: int = 0) -> int:
         """Take the calls that have come and answer one; return how many still wait."""
         self._take(0 if self._waiting else wait_ms)
-        if self._waiting:
-            asked = self._waiting.popleft()
+        asked = self._next()
+        if asked is not None:
             self._send(asked.identity, answer(respond(asked.method, asked.values), asked.tag))
             self._take(0)
         return len(self._waiting)
+
+    def _next(self) -> Asked | None:
+        """The oldest call that somebody still waits for; what has waited too long gets a code.
+
+        To make results that nobody takes would let the next ones wait too long as well.
+        """
+        while self._waiting:
+            asked = self._waiting.popleft()
+            if self._now() < asked.deadline_s:
+                return asked
+            self._send(asked.identity, answer(Code.SERVICE_TIMEOUT, asked.tag))
+        return None
 
     def _take(self, wait_ms: int) -> None:
         if wait_ms and not self.socket.poll(wait_ms):
@@ -118,7 +134,8 @@ class Service:
             if isinstance(found, Code):
                 self._send(identity, answer(found, frame.first))
             else:
-                self._waiting.append(Asked(identity, frame.first, *found))
+                deadline_s = self._now() + COMMANDS_TIMEOUT_MS / 1000
+                self._waiting.append(Asked(identity, frame.first, *found, deadline_s))
 
     def _checked(self, number: int, params: bytes) -> tuple[Method, list[Any]] | Code:
         method = BY_NUMBER.get(number)

@@ -55,7 +55,10 @@ def _check_tokens(data: bytes) -> None:
 
 def packed(value: Any) -> bytes:
     """Encode what `parse` gave, for our own processes: short, and not as the original writes it."""
-    return orjson.dumps(value)
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # it writes 254 levels, and reads 1,024
+        return dump(value).encode()
 
 
 def dump(value: Any) -> str:

@@ -31,6 +31,7 @@ from bus.messages import (
     MAGIC,
     RESULT,
     VERSION,
+    BadFrame,
     Frame,
     FrameKind,
     Records,
@@ -60,6 +61,7 @@ _COMMAND_SIZE = COMMAND.itemsize
 _RESULT_SIZE = RESULT.itemsize
 _RESULTS_AT = range(FRAME.itemsize, FRAME.itemsize + FRAME_RECORDS_MAX * _RESULT_SIZE, _RESULT_SIZE)
 _request_id_at = struct.Struct("<q").unpack_from  # of a RESULT: its first field
+_CODES = {int(code): code for code in Code}
 
 Found = tuple[bytes, int]  # a frame from the matcher, and where in it the record is
 
@@ -137,7 +139,9 @@ class Link:
         if self.is_full:
             return Code.SERVICE_UNAVAILABLE
         frame = self._exchange(partial(calls.call, method, params), COMMANDS_TIMEOUT_MS)
-        return Code(frame.total) if frame.total else str(frame.blob, "utf-8")
+        if frame.kind is not FrameKind.ANSWER or frame.total:
+            return _CODES.get(frame.total) or Code.INTERNAL_ERROR
+        return str(frame.blob, "utf-8", "replace")
 
     def ping(self) -> Frame:
         """See whether the matcher answers at all. Raises NotConnected, TimedOut."""
@@ -150,12 +154,12 @@ class Link:
         # Timed on its own: _waiting is in the order of deadlines only while all of them wait equally long.
         with gevent.Timeout(timeout_ms / 1000, TimedOut):
             self._waiting[tag] = (getcurrent().switch, monotonic() + COMMANDS_TIMEOUT_MS / 1000)
+            self._hub.loop.run_callback(self._drain)  # even if the send fails: it may take the edge that tells of more
             try:
                 _send(self._socket, question(tag), _NOBLOCK)
-                self._hub.loop.run_callback(self._drain)
                 data, _ = _checked(self._hub.switch())
                 return unpack(data)
-            except zmq.Again:
+            except (zmq.Again, BadFrame):  # nobody, or nobody who speaks as we do
                 raise NotConnected from None
             finally:
                 self._waiting.pop(tag, None)
@@ -195,15 +199,19 @@ class Link:
                 self._hub.loop.run_callback(self._deliver, request_id, NotConnected)
 
     def _drain(self) -> None:
-        """Hand out every frame that has come."""
+        """Hand out every frame that has come; what is none of ours is dropped."""
         while _option(self._socket, _EVENTS) & _POLLIN:
             frame = _receive(self._socket, _NOBLOCK)
-            _, _, kind, count, _, first, *_ = _HEADER.unpack_from(frame)
-            if kind == _RESULTS:
+            if len(frame) < FRAME.itemsize:
+                continue
+            magic, version, kind, count, _, first, *_ = _HEADER.unpack_from(frame)
+            if magic != MAGIC or version != VERSION:
+                continue
+            if kind != _RESULTS:
+                self._deliver(first, (frame, FRAME.itemsize))
+            elif 0 <= count * _RESULT_SIZE <= len(frame) - FRAME.itemsize:
                 for at in _RESULTS_AT[:count]:
                     self._deliver(_request_id_at(frame, at)[0], (frame, at))
-            else:
-                self._deliver(first, (frame, FRAME.itemsize))
 
     def _deliver(self, request_id: int, found: Delivered) -> None:
         waiter = self._waiting.pop(request_id, None)

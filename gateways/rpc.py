@@ -26,6 +26,7 @@ from gateways.state import State
 
 BATCH_COUNT_MAX = 1000  # requests in a jsonrpc batch
 BATCH_REPLY_MAX = 4 << 20  # characters of its results after which it gets no more reads: pages are large
+BATCH_TIME_MAX_S = 10.0  # after which what is left of it is refused: each request may wait a second for a backend
 
 Reply = tuple[int, bytes]  # HTTP status, body
 Call = Callable[[list[Any]], Outcome]  # parameters in
@@ -59,6 +60,7 @@ class Rpc:
         self._give_way = give_way
         self._link = link
         self._others = others
+        self._now = now
         self._depths = KeptDepths(depth_cache_ms / 1000, now)
         self._calls: dict[str, Call] = {name: self._call(method) for name, method in METHODS.items()}
 
@@ -90,20 +92,21 @@ class Rpc:
         """Answer in order; commands that follow each other go to the matcher together."""
         outcomes: list[Outcome] = []
         together: list[tuple[Method, list[Any]]] = []
-        size = 0
+        size, end_s = 0, self._now() + BATCH_TIME_MAX_S
         for request in requests:
             method = METHODS.get(request["method"]) if is_request(request) else None
             if method is not None and method.is_command:
                 together.append((method, request["params"]))
                 continue
-            outcomes += self._commands(together)
+            outcomes += self._commands(together, end_s)
             together = []
-            outcome = self._answer_part(request) if size < BATCH_REPLY_MAX else Code.SERVICE_UNAVAILABLE
+            is_served = size < BATCH_REPLY_MAX and self._now() < end_s
+            outcome = self._answer_part(request) if is_served else Code.SERVICE_UNAVAILABLE
             outcomes.append(outcome)
             if isinstance(outcome, str):
                 size += len(outcome)
                 self._give_way()
-        outcomes += self._commands(together)
+        outcomes += self._commands(together, end_s)
         return 200, f"[{', '.join(map(_enveloped, outcomes, requests))}]".encode()
 
     def _answer_part(self, request: dict[str, Any]) -> Outcome:
@@ -148,11 +151,11 @@ class Rpc:
             return Code.INVALID_ARGUMENT
         return _told(self._link.ask(command), catalog)
 
-    def _commands(self, calls: list[tuple[Method, list[Any]]]) -> list[Outcome]:
-        """Outcomes of commands that are sent in one frame."""
+    def _commands(self, calls: list[tuple[Method, list[Any]]], end_s: float) -> list[Outcome]:
+        """Outcomes of commands that are sent in one frame, before `end_s` or not at all."""
         if not calls:
             return []
-        if self._link.is_full:
+        if self._link.is_full or self._now() >= end_s:
             return [Code.SERVICE_UNAVAILABLE] * len(calls)
         try:
             catalog = self._state.catalog()

@@ -46,7 +46,10 @@ def reply(asker: Any) -> Frame:
 
 def asked(asker: Any, service: Service, frame: bytes) -> Frame:
     asker.send(frame)
-    service.turn(respond, PATIENCE_MS)
+    for _ in range(PATIENCE_MS):
+        service.turn(respond, wait_ms=1)
+        if asker.poll(0):
+            break
     return reply(asker)
 
 
@@ -87,13 +90,51 @@ def test_a_ping_is_answered(asker: Any, service: Service) -> None:
     assert (answer.kind, answer.first) == (FrameKind.PING, 8)
 
 
+def test_what_has_waited_too_long_is_not_looked_up_any_more() -> None:
+    clock = [0.0]
+    looked_up: list[int] = []
+
+    def slowly(method: Method, values: list[Any]) -> Outcome:
+        clock[0] += 0.4
+        looked_up.append(values[0])
+        return "null"
+
+    context = zmq.Context[Any]()
+    place = "inproc://slow"  # what was sent has come
+    with Service(place, Backend.HISTORY, context=context, now=lambda: clock[0]) as service:
+        socket: Any = context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(place)
+        for tag in (1, 2, 3, 4, 5):
+            socket.send(calls.call(DETAIL, [tag], tag))
+        while service.turn(slowly):
+            pass
+        answers = [reply(socket) for _ in range(5)]
+        socket.close()
+    context.term()
+    assert {answer.first: answer.total for answer in answers} == {1: 0, 2: 0, 3: 0, 4: 5, 5: 5}
+    assert looked_up == [1, 2, 3]
+
+
+def test_an_answer_is_utf_8_whatever_it_holds() -> None:
+    assert bytes(unpack(calls.answer('"\ud800\u00e9"', 1)).blob) == '"?\u00e9"'.encode()
+
+
+def test_parameters_may_be_nested_as_deep_as_a_request(asker: Any, service: Service) -> None:
+    nested: list[Any] = []
+    for _ in range(900):
+        nested = [nested]
+    answer = asked(asker, service, calls.call(METHODS["order.finished"], [7, "x", 0, 0, 0, 10, 0, nested], 1))
+    assert answer.total == Code.OK
+
+
 def test_more_than_may_wait_are_refused_and_those_that_wait_are_answered(asker: Any, service: Service) -> None:
     count = WAITING_MAX + 20
     for tag in range(count):
         asker.send(calls.call(DETAIL, [7], tag))
     answers: list[Frame] = []
     while len(answers) < count:
-        service.turn(respond, PATIENCE_MS)
+        service.turn(respond, wait_ms=1)
         while asker.poll(0):
             answers.append(unpack(asker.recv()))
     codes = {answer.first: answer.total for answer in answers}

@@ -10,13 +10,28 @@ import pytest
 import zmq
 from gevent import Greenlet
 
+from bus import calls
+from bus.codes import Code
 from bus.endpoints import COMMANDS_TIMEOUT_MS
-from bus.messages import FRAME_RECORDS_MAX, LEVEL_VIEW, QUERY, RESULT, Frame, FrameKind, QueryKind, pack, unpack
+from bus.messages import (
+    FRAME,
+    FRAME_RECORDS_MAX,
+    LEVEL_VIEW,
+    QUERY,
+    RESULT,
+    Frame,
+    FrameKind,
+    QueryKind,
+    pack,
+    unpack,
+)
+from bus.methods import METHODS
 from gateways.commands import Encoded, cancel, update_balance
 from gateways.link import Link, NotConnected, TimedOut
 from tests.gateways.making import BTCBCH, CATALOG
 
 CANCEL = cancel([7, BTCBCH, 5])
+LAST = METHODS["market.last"]
 PATIENCE_S = 5.0
 
 
@@ -211,3 +226,182 @@ def test_a_matcher_that_comes_back_is_found_again(address: str, link: Link) -> N
     second.answer()
     assert sequence(asked.get()) == 1
     second.close()
+
+
+def call(link: Link, *params: Any) -> "Greenlet[..., Any]":
+    """A call under way."""
+    asked = outcome(lambda: link.call(LAST, list(params)))
+    gevent.sleep(0)
+    return asked
+
+
+def reply(service: Matcher, text: str = '"1"') -> Frame:
+    """Take a call and answer it."""
+    identity, frame = service.take()
+    service.send(identity, calls.answer(text, frame.first))
+    return frame
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[list[Matcher]]:
+    made = [Matcher(f"ipc://{tmp_path}/history{number}.sock") for number in (0, 1)]
+    yield made
+    for service in made:
+        service.close()
+
+
+@pytest.fixture
+def both(tmp_path: Path, services: list[Matcher]) -> Iterator[Link]:
+    """A link to both services."""
+    made = Link(*(f"ipc://{tmp_path}/history{number}.sock" for number in (0, 1)))
+    for service in services:
+        connect_in_turn(made, service, services)
+    yield made
+    made.close()
+
+
+def connect_in_turn(link: Link, service: Matcher, services: list[Matcher]) -> None:
+    """Wait until a ping reaches one of several; the others' are answered too."""
+    with gevent.Timeout(PATIENCE_S):
+        while True:
+            outcome(link.ping)
+            gevent.sleep(0.01)
+            for each in services:
+                if each.has_frames:
+                    identity, frame = each.take()
+                    each.send(identity, pack(FrameKind.PING, np.zeros(0, "u1"), first=frame.first))
+                    if each is service:
+                        return
+
+
+def test_a_call_carries_its_parameters_and_brings_back_a_text_or_a_code(link: Link, matcher: Matcher) -> None:
+    connect(link, matcher)
+    asked = call(link, "BTCBCH", None, {"a": [1.5]})
+    frame = reply(matcher, '"8000.0 \u00e9"')
+    assert (frame.kind, frame.total, bytes(frame.blob)) == (FrameKind.CALL, LAST.number, b'["BTCBCH",null,{"a":[1.5]}]')
+    assert asked.get() == '"8000.0 \u00e9"'
+    asked = call(link)
+    identity, frame = matcher.take()
+    matcher.send(identity, calls.answer(Code.SERVICE_UNAVAILABLE, frame.first))
+    assert asked.get() is Code.SERVICE_UNAVAILABLE
+
+
+def test_calls_may_be_answered_in_any_order(link: Link, matcher: Matcher) -> None:
+    connect(link, matcher)
+    asked = [call(link, number) for number in range(3)]
+    taken = [matcher.take() for _ in asked]
+    for identity, frame in reversed(taken):
+        matcher.send(identity, calls.answer(bytes(frame.blob).decode(), frame.first))
+    assert [each.get() for each in asked] == ["[0]", "[1]", "[2]"]
+
+
+def test_an_answer_may_be_large(link: Link, matcher: Matcher) -> None:
+    connect(link, matcher)
+    asked = call(link)
+    text = f'"{"x" * (32 << 20)}"'
+    reply(matcher, text)
+    assert asked.get(timeout=PATIENCE_S) == text
+
+
+def test_calls_have_their_share_of_what_may_wait(address: str, matcher: Matcher) -> None:
+    link = Link(address, in_flight_max=2)
+    connect(link, matcher)
+    asked = [call(link) for _ in range(2)]
+    assert call(link).get(timeout=0.5) is Code.SERVICE_UNAVAILABLE
+    for _ in asked:
+        reply(matcher)
+    assert [each.get() for each in asked] == ['"1"', '"1"']
+    link.close()
+
+
+def test_without_a_service_a_call_does_not_wait(link: Link) -> None:
+    assert call(link).get(timeout=0.5) is NotConnected
+
+
+def test_a_call_that_is_not_answered_times_out_and_its_late_answer_is_dropped(link: Link, matcher: Matcher) -> None:
+    connect(link, matcher)
+    asked = call(link)
+    identity, frame = matcher.take()
+    assert asked.get(timeout=COMMANDS_TIMEOUT_MS / 1000 + PATIENCE_S) is TimedOut
+    matcher.send(identity, calls.answer('"late"', frame.first))
+    later = call(link)
+    reply(matcher, '"new"')
+    assert later.get() == '"new"'
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"",
+        b"x",
+        b"x" * 64,
+        b"x" * 1000,
+        pack(FrameKind.RESULTS, np.zeros(3, RESULT))[:-1],
+        pack(FrameKind.RESULTS, np.zeros(3, RESULT))[: FRAME.itemsize],
+        pack(FrameKind.ANSWER, np.zeros(0, "u1"), b"[]", first=10**9),
+        pack(FrameKind.ANSWER, np.zeros(0, "u1"), b"[]", first=-1),
+    ],
+)
+def test_what_is_no_answer_is_dropped(link: Link, matcher: Matcher, wrong: bytes) -> None:
+    connect(link, matcher)
+    asked = call(link)
+    identity, frame = matcher.take()
+    matcher.send(identity, wrong)
+    matcher.send(identity, calls.answer('"1"', frame.first))
+    assert asked.get(timeout=PATIENCE_S) == '"1"'
+
+
+def test_an_answer_that_makes_no_sense_is_an_error(link: Link, matcher: Matcher) -> None:
+    connect(link, matcher)
+    empty = np.zeros(0, "u1")
+    expected: list[tuple[Callable[[int], bytes], Any]] = [
+        (lambda tag: pack(FrameKind.ANSWER, empty, first=tag, total=999), Code.INTERNAL_ERROR),
+        (lambda tag: pack(FrameKind.PING, empty, first=tag), Code.INTERNAL_ERROR),
+        (lambda tag: pack(FrameKind.ANSWER, empty, b"[]", first=tag)[:-1], NotConnected),
+        (lambda tag: pack(FrameKind.ANSWER, empty, b"\xff", first=tag), "\ufffd"),
+    ]
+    for answer, told in expected:
+        asked = call(link)
+        identity, frame = matcher.take()
+        matcher.send(identity, answer(frame.first))
+        assert asked.get(timeout=PATIENCE_S) == told
+
+
+def test_two_services_take_turns(both: Link, services: list[Matcher]) -> None:
+    asked = [call(both) for _ in range(6)]
+    for service in services:
+        for _ in range(3):
+            reply(service)
+        assert not service.has_frames
+    assert [each.get() for each in asked] == ['"1"'] * 6
+
+
+def test_when_one_of_two_is_gone_the_other_answers(both: Link, services: list[Matcher]) -> None:
+    lost = [call(both) for _ in range(2)]
+    answered_by = services[1]
+    services[0].take()
+    services[0].close()
+    reply(answered_by)
+    assert sorted(map(str, (each.get(timeout=COMMANDS_TIMEOUT_MS / 1000 + PATIENCE_S) for each in lost))) == sorted([
+        '"1"',
+        str(TimedOut),
+    ])
+    for _ in range(6):
+        asked = call(both)
+        reply(answered_by)
+        assert asked.get() == '"1"'
+
+
+def test_when_both_are_gone_nothing_waits_and_one_that_comes_back_is_found(
+    tmp_path: Path, both: Link, services: list[Matcher]
+) -> None:
+    for service in services:
+        service.close()
+    with gevent.Timeout(PATIENCE_S):
+        while call(both).get() is not NotConnected:
+            gevent.sleep(0.01)
+    services[1] = Matcher(f"ipc://{tmp_path}/history1.sock")
+    connect(both, services[1])
+    asked = call(both)
+    reply(services[1])
+    assert asked.get() == '"1"'

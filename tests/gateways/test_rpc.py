@@ -7,9 +7,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from bus.calls import Outcome
 from bus.codes import ANSWERS, Code
 from bus.messages import COMMAND, DETAIL_MAX, LEVEL_VIEW, CommandKind, QueryKind
-from bus.methods import METHODS, Backend
+from bus.methods import METHODS, Backend, Method
 from engine.views import Answered
 from gateways.commands import Encoded
 from gateways.link import Delivered, Link, NotConnected, TimedOut
@@ -341,6 +342,22 @@ def test_a_batch_has_a_limit() -> None:
     request = {"id": 1, "method": "asset.list", "params": []}
     assert batch(make(), *[request] * BATCH_COUNT_MAX)[0] == 200
     assert batch(make(), *[request] * (BATCH_COUNT_MAX + 1)) == (400, None)
+
+
+def test_a_batch_does_not_wait_for_ever_for_those_who_do_not_answer() -> None:
+    clock = [100.0]
+
+    class SlowLink(FakeLink):
+        def call(self, method: Method, params: list[Any]) -> Outcome:
+            clock[0] += 1
+            return super().call(method, params)
+
+    link = SlowLink(fails=TimedOut)
+    read, command = ({"id": 1, "method": name, "params": CANCEL} for name in ("market.last", "order.cancel"))
+    _, replies = batch(make(link, now=lambda: clock[0]), *[read] * 20, command)
+    codes = [reply["error"]["code"] for reply in replies]
+    assert codes == [5] * 10 + [3] * 11
+    assert not link.frames
 
 
 def test_a_batch_of_large_replies_has_a_limit_and_lets_others_run() -> None:

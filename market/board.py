@@ -49,12 +49,10 @@ class Tape:
             self.series[resolution].load(stored)
         self.is_known = True
 
-    def add(self, deals: Records, days: Calendar) -> None:
-        """Take over DEAL_EVENTs."""
+    def add(self, deals: Records, seconds: Records, days: Calendar) -> None:
+        """Take over DEAL_EVENTs and the candles that they make of each second."""
         self.ticks.add(ticks.of_deals(deals))
         self.last_units = int(deals["price_units"][-1])
-        seconds = candles.of_deals(deals)
-        seconds = candles.merged(seconds, candles.firsts(seconds["start"]))
         if len(seconds) == 1:
             start, *rest = candles.words(seconds)[0].tolist()
             for resolution, series in self.series.items():
@@ -162,14 +160,18 @@ class Board:
 
     def _add(self, deals: Records) -> None:
         markets = deals["market"]
-        if (markets == markets[0]).all():
-            self.tape(int(markets[0])).add(deals, self.calendar)
-            return
-        order = np.argsort(markets, kind="stable")
-        places = np.append(candles.firsts(markets[order]), len(deals))
-        for first, after in pairwise(places):
-            group = order[first:after]
-            self.tape(int(markets[group[0]])).add(deals[group], self.calendar)
+        if (markets != markets[0]).any():
+            deals = deals[np.argsort(markets, kind="stable")]
+            markets = deals["market"]
+        seconds = candles.of_deals(deals)
+        groups = candles.firsts(markets, seconds["start"])
+        seconds = candles.merged(seconds, groups)
+        begins = candles.firsts(markets)
+        seconds_begins = np.searchsorted(groups, begins)
+        ranges = pairwise((*begins.tolist(), len(deals))), pairwise((*seconds_begins.tolist(), len(seconds)))
+        for (first, after), (seconds_first, seconds_after) in zip(*ranges, strict=True):
+            tape = self.tape(int(markets[first]))
+            tape.add(deals[first:after], seconds[seconds_first:seconds_after], self.calendar)
 
 
 def _bucket(second: int, resolution: Resolution, days: Calendar) -> int:

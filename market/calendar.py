@@ -121,17 +121,12 @@ class Calendar:
         return datetime.fromtimestamp(moment, self._zone).toordinal()
 
     def _start_of_ordinal(self, ordinal: int) -> int:
-        """When a date begins."""
-        midnight = datetime.combine(date.fromordinal(ordinal), time(), self._zone)
-        moment = int(midnight.timestamp())
-        shown = datetime.fromtimestamp(moment, self._zone)
-        if shown.replace(tzinfo=None) == midnight.replace(tzinfo=None):
-            return moment
-        before, after = moment - CLOCK_CHANGE_MAX_S, moment  # clocks have jumped between these: find the second
-        while after - before > 1:
-            middle = (before + after) // 2
-            before, after = (before, middle) if self._date(middle) >= ordinal else (middle, after)
-        return after
+        """When a date begins.
+
+        Of two midnights datetime takes the first. One that clocks jumped over it gives as the jump, for all jumps
+        over midnight since 1970 began at midnight.
+        """
+        return int(datetime.combine(date.fromordinal(ordinal), time(), self._zone).timestamp())
 
 
 @lru_cache

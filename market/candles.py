@@ -58,9 +58,10 @@ def joined(parts: Sequence[Records]) -> Records:
     return np.concatenate([words(part) for part in parts]).view(CANDLE)[:, 0]
 
 
-def firsts(keys: Places) -> Places:
-    """Where a run of the same key begins."""
-    return np.concatenate(([0], np.flatnonzero(keys[1:] != keys[:-1]) + 1))
+def firsts(*keys: Places) -> Places:
+    """Where a run of the same keys begins."""
+    changes = [key[1:] != key[:-1] for key in keys]
+    return np.concatenate(([0], np.flatnonzero(np.logical_or.reduce(changes)) + 1))
 
 
 def merged(candles: Records, groups: Places) -> Records:

@@ -1,0 +1,57 @@
+"""A board that takes over the events as they come, from the position that a store had on."""
+
+from bus.catalog import Catalog
+from bus.eventlog import Reader
+from bus.messages import Frame
+from conf.alert import alert
+from conf.settings import Settings
+from engine.retelling import Events, NotRetold
+from market.board import Board
+from market.keeper import NAME
+from market.store import Loaded
+
+EVENTS_AT_ONCE_COUNT = 20_000  # some milliseconds of work
+
+
+class Follower:
+    """A board and its events."""
+
+    def __init__(self, settings: Settings, loaded: Loaded, catalog: Catalog) -> None:
+        self._settings = settings
+        self._log = Reader(settings.paths.events_dir)
+        self._target_number = self._log.durable_number
+        self.board = Board(settings.market)
+        self.board.know(catalog)
+        self.board.load(loaded)
+        self.events = Events(settings, loaded.position.number)
+        self.is_behind = True  # there is more to take over at once
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether it has all events that there were when it began."""
+        return self.board.position.number >= self._target_number
+
+    def turn(self) -> None:
+        """Take over what has come."""
+        frames: list[Frame] = []
+        count = 0
+        while count < EVENTS_AT_ONCE_COUNT and (frame := self._receive()) is not None:
+            frames.append(frame)
+            count += len(frame.records)
+        self.board.apply(frames)
+        self.is_behind = bool(frames) or self.events.is_retelling
+
+    def close(self) -> None:
+        """Close the socket of the events."""
+        self.events.close()
+
+    def _receive(self) -> Frame | None:
+        try:
+            return self.events.receive(0)
+        except NotRetold as error:
+            first = self._log.first_number
+            text = f"{error}. Market data goes on without them, from event {first:,} on"
+            alert(self._settings.paths, NAME, text)
+            self.events.close()
+            self.events = Events(self._settings, max(first - 1, self.events.last_number))
+            return None

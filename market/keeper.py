@@ -1,0 +1,187 @@
+"""The store's side of the market process: what is loaded, flushed and swept, and when it is tried again.
+
+A store may take its time, or be away. So it is called in a thread, one call after the other, while the loop goes on
+answering; what happens with the outcome, happens in the loop.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotDone
+from typing import Any
+
+from bus import positions
+from bus.catalog import Catalog
+from bus.eventlog import Reader
+from conf.alert import alert
+from conf.settings import Settings
+from market.board import Board, kept_since
+from market.store import Loaded, Position, Store, StoreDown, StoreMoved, StoreWrong
+
+NAME = "market"
+PAUSE_LEAST_S, PAUSE_MOST_S = 0.25, 15.0  # between tries
+LOOK_INTERVAL_S = 5.0  # how often the store is asked, when nothing happens, whether `pit market` has changed it
+SWEEP_INTERVAL_S = 3_600.0  # of the memory
+STORE_SWEEP_INTERVAL_S = 86_400.0
+STOP_TIMEOUT_S = 8.0  # for the last flush; a process that ends has 15 seconds (conf.settings.Supervisor)
+
+
+class Foreign(Exception):
+    """The store has the market data of another exchange: the text says what to do."""
+
+    def __init__(self, stored_number: int, durable_number: int) -> None:
+        super().__init__(
+            "the store has that of another exchange, or of this one before its data folder was emptied: it goes up to "
+            f"event {stored_number:,}, the events here to {durable_number:,}, and none of them was ever stored there. "
+            "Bring the old data folder back, or name another store ([market] store), or have it made anew from the "
+            "events that there are: `pit market rebuild`"
+        )
+
+
+class Keeper:
+    """Keeps a store and a board together; `turn` is one time round. `now` is in seconds of a clock that never jumps."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.wants_load = True
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._now = now
+        self._thread = ThreadPoolExecutor(1, "market-store")
+        self._call: Future[Any] | None = None
+        self._flushing: tuple[Board, Position] | None = None  # what it flushes
+        self._position_file: positions.Position | None = None
+        self._flushed_number = -1
+        self._flush_at = self._again_at = 0.0
+        self._sweep_at = self._store_sweep_at = now() + SWEEP_INTERVAL_S
+        self._pause_s = PAUSE_LEAST_S
+        self._trouble = ""
+        self._log = Reader(settings.paths.events_dir)
+        self._foreign_number = -1  # that the store had when it was found to be another exchange's
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether the store does not do what it should."""
+        return bool(self._trouble)
+
+    def turn(self, board: Board | None, catalog: Catalog) -> Loaded | None:
+        """See what the store has done and have it do what is due; what it has loaded, when it has.
+
+        As long as nothing is loaded there is no board. The catalog is the one that the board knows.
+        """
+        loaded = self._end() if self._call is not None and self._call.done() else None
+        if self._call is None and loaded is None and self._now() >= self._again_at:
+            self._begin(board, catalog)
+        return loaded
+
+    def finish(self, board: Board | None) -> None:
+        """Flush what has changed and close the store; the process ends."""
+        try:
+            if self._call is not None:
+                self._call.exception(STOP_TIMEOUT_S)
+                self._end()
+            if board is not None and not self.wants_load and board.is_listed:
+                self._begin_flush(board)
+                assert self._call is not None
+                self._call.exception(STOP_TIMEOUT_S)
+                self._end()
+            self._thread.submit(self._store.close).result(STOP_TIMEOUT_S)
+        except NotDone:
+            alert(self._settings.paths, NAME, "the store of market data did not answer when the process was to end")
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._position_file is not None:
+            self._position_file.close()
+
+    def _begin(self, board: Board | None, catalog: Catalog) -> None:
+        """Have the store do what is most urgent, if anything is due."""
+        now = self._now()
+        if self.wants_load:
+            since = kept_since(self._settings.market, int(self._clock()))
+            self._start(self._store.load, catalog, since)
+        elif board is None:
+            return
+        elif now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_INTERVAL_S
+            before = board.sweep(int(self._clock()))
+            if now >= self._store_sweep_at:
+                self._store_sweep_at = now + STORE_SWEEP_INTERVAL_S
+                self._start(self._store.sweep, list(catalog.markets), before)
+        elif board.is_listed and now >= self._flush_at + self._interval_s(board):
+            self._begin_flush(board)
+
+    def _interval_s(self, board: Board) -> float:
+        """Seconds from one flush to the next."""
+        interval_s = self._settings.market.flush_interval_s
+        return interval_s if board.position.number != self._flushed_number else max(interval_s, LOOK_INTERVAL_S)
+
+    def _begin_flush(self, board: Board) -> None:
+        self._flush_at = self._now()
+        parts, position = board.changed()
+        self._flushing = board, position
+        self._start(self._store.flush, parts, position)
+
+    def _start(self, call: Callable[..., Any], *arguments: Any) -> None:
+        self._call = self._thread.submit(call, *arguments)
+
+    def _end(self) -> Loaded | None:
+        """Take the outcome of the call that is done."""
+        (call, self._call), (flushing, self._flushing) = (self._call, None), (self._flushing, None)
+        assert call is not None
+        try:
+            loaded: Loaded | None = call.result()
+            if loaded is not None:
+                self._refuse_foreign(loaded.position.number)
+        except StoreMoved as error:
+            alert(self._settings.paths, NAME, f"market data is loaded anew: {error}")
+            self.wants_load = True
+            return None
+        except (StoreDown, StoreWrong, Foreign) as error:
+            self._fail(str(error))
+            return None
+        self._recover()
+        if loaded is not None:
+            self.wants_load, self._flushed_number = False, -1
+        if flushing is not None:
+            self._flushed(*flushing)
+        return loaded
+
+    def _refuse_foreign(self, number: int) -> None:
+        """See that this exchange has had what the store holds. Raises Foreign.
+
+        An exchange that started afresh overtakes the number of its predecessor some day: then it is its own missing
+        position that tells.
+        """
+        durable_number = self._log.durable_number
+        is_new = not (self._settings.paths.positions_dir / NAME).exists()
+        if number > durable_number or (number and is_new) or number == self._foreign_number:
+            self._foreign_number = number
+            raise Foreign(number, durable_number)
+
+    def _flushed(self, board: Board, position: Position) -> None:
+        board.flushed()
+        self._flushed_number = position.number
+        if self._position_file is None:
+            self._position_file = positions.Position(self._settings.paths.positions_dir, NAME)
+        self._position_file.tell(position.number)
+
+    def _fail(self, why: str) -> None:
+        """Try again later; tell it once, for the words may differ from try to try."""
+        self._again_at = self._now() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, PAUSE_MOST_S)
+        doing = "loaded" if self.wants_load else "stored"
+        if doing != self._trouble:
+            self._trouble = doing
+            alert(self._settings.paths, NAME, f"market data is not {doing}, which is tried again: {why}")
+
+    def _recover(self) -> None:
+        self._pause_s = PAUSE_LEAST_S
+        if self._trouble:
+            alert(self._settings.paths, NAME, f"market data is {self._trouble} again")
+            self._trouble = ""

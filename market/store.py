@@ -100,5 +100,5 @@ class Editable(Store, Protocol):
         ...
 
     def rebuild(self, parts: Iterable[Part], position: Position) -> None:
-        """Put these parts in the place of all that is stored of their markets, at once. Raises StoreDown, StoreWrong."""
+        """Put parts in the place of all that is stored of their markets, at once. Raises StoreDown, StoreWrong."""
         ...

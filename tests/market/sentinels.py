@@ -179,12 +179,12 @@ class Group:
     def _is_synced(self) -> bool:
         with self.replica.client() as client:
             role = client.role()
-        return role[0] == b"slave" and role[3] == b"connected"
+        return bool(role[0] == b"slave" and role[3] == b"connected")
 
     def _is_writable(self) -> bool:
         with self.master.client() as client:
             try:
-                role = client.role()
+                return bool(client.role()[0] == b"master")
             except RedisError:
                 return False
 

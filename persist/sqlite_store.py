@@ -1,0 +1,129 @@
+"""The history in a SQLite file: the writer. persist/sqlite_schema.py says what is in the file."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+
+from bus.catalog import Catalog
+from bus.messages import Frame
+from conf.settings import Settings
+from persist import sqlite_schema
+from persist.sqlite_rows import (
+    DEAL_COLUMNS,
+    Row,
+    asset_rows,
+    deal_rows,
+    events_of,
+    market_rows,
+    order_rows,
+    update_rows,
+)
+from persist.store import StoreDown, StoreWrong
+
+
+def _insert(table: str, column_count: int) -> str:
+    return f"INSERT INTO {table} VALUES ({', '.join('?' * column_count)})"
+
+
+_INSERT_DEAL = _insert("deal", len(DEAL_COLUMNS))
+_INSERT_ORDER = _insert("finished_order", 15)
+_INSERT_UPDATE = _insert("balance_update", 8)
+
+
+class SqliteWriter:
+    """The recorder's side of the store. After an error it is to be opened again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = settings.paths.history_file
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._number = 0  # of the last event stored
+        self._named: Catalog | None = None  # whose names the file has
+
+    def open(self) -> int:
+        """Make the file if there is none, and return the number of the last event stored."""
+        self.close()
+        connection = sqlite_schema.connect(self._file, must_exist=False, timeout_s=sqlite_schema.LOCK_TIMEOUT_S)
+        try:
+            sqlite_schema.prepare(connection, self._file)
+            with sqlite_schema.trouble(self._file):
+                [[self._number]] = connection.execute("SELECT number FROM position")
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._identity = connection, sqlite_schema.identity(self._file)
+        return self._number
+
+    def write(self, frames: Sequence[Frame], catalog: Catalog) -> None:
+        """Store the events of some frames, and their last number, in one transaction."""
+        if not frames:
+            return
+        connection = self._connected()
+        number = self._number
+        for frame in frames:
+            assert frame.first == number + 1, f"event {frame.first} does not follow event {number}"
+            number += len(frame.records)
+        try:
+            with sqlite_schema.trouble(self._file):
+                connection.execute("BEGIN IMMEDIATE")
+                self._name(connection, catalog)
+                self._insert(connection, frames)
+                self._move(connection, number)
+                connection.execute("COMMIT")
+        except BaseException:
+            self.close()
+            raise
+        self._number, self._named = number, catalog
+        self._bound_log(connection)
+
+    def close(self) -> None:
+        """Disconnect; what is not committed is not stored."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            self._named = None
+            with suppress(sqlite3.Error):  # a full disk: what is in the log stays there
+                connection.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreDown(f"{self._file} is not open")
+        if sqlite_schema.identity(self._file) != self._identity:
+            self.close()
+            raise StoreDown(f"{self._file} was moved or removed")
+        return self._connection
+
+    def _name(self, connection: sqlite3.Connection, catalog: Catalog) -> None:
+        """Write down what numbers of assets and markets mean. Raises StoreWrong when they meant something else."""
+        if catalog is self._named:
+            return
+        for table, rows in (("asset", asset_rows(catalog)), ("market", market_rows(catalog))):
+            self._name_each(connection, table, rows)
+
+    def _name_each(self, connection: sqlite3.Connection, table: str, rows: list[Row]) -> None:
+        known = {row[0]: row for row in connection.execute(f"SELECT * FROM {table}")}
+        for row in rows:
+            if (before := known.get(row[0], row)) != row:
+                raise StoreWrong(
+                    f"{self._file} is the history of another exchange: there, {table} {row[0]} is {before[1:]}, here "
+                    f"{row[1:]}. Move it away, or choose another data_dir"
+                )
+        new = [row for row in rows if row[0] not in known]
+        connection.executemany(_insert(table, len(rows[0])), new)
+
+    @staticmethod
+    def _insert(connection: sqlite3.Connection, frames: Sequence[Frame]) -> None:
+        events = events_of(frames)
+        connection.executemany(_INSERT_DEAL, deal_rows(events))
+        connection.executemany(_INSERT_ORDER, order_rows(events))
+        connection.executemany(_INSERT_UPDATE, update_rows(events, frames))
+
+    def _move(self, connection: sqlite3.Connection, number: int) -> None:
+        moved = connection.execute("UPDATE position SET number = ? WHERE number = ?", (number, self._number))
+        if moved.rowcount != 1:
+            raise StoreDown(f"{self._file}: somebody else has written there")
+
+    def _bound_log(self, connection: sqlite3.Connection) -> None:
+        """Copy the log into the file and begin it anew when it is too long, because readers were never all away."""
+        with suppress(OSError, sqlite3.Error):  # all is stored; what is wrong shows with the next transaction
+            if sqlite_schema.log_of(self._file).stat().st_size > sqlite_schema.WAL_SIZE_MAX:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -1,6 +1,8 @@
-"""Which store of the history: by [history] store. A store's modules are imported where that store is used."""
+"""Which store of the history: by [history] store. MySQL's modules are imported where they are used."""
 
 from conf.settings import Settings
+from persist.sqlite_reader import SqliteReader
+from persist.sqlite_store import SqliteWriter
 from persist.store import Reader, Writer
 
 SQLITE = "sqlite"
@@ -9,8 +11,6 @@ SQLITE = "sqlite"
 def writer_of(settings: Settings) -> Writer:
     """The recorder's side of the store; nothing is opened yet. Raises StoreWrong for an address that is none."""
     if settings.history.store == SQLITE:
-        from persist.sqlite_store import SqliteWriter
-
         return SqliteWriter(settings)
     from persist.mysql_store import MySqlWriter
 
@@ -20,8 +20,6 @@ def writer_of(settings: Settings) -> Writer:
 def reader_of(settings: Settings) -> Reader:
     """The history processes' side. Raises StoreWrong."""
     if settings.history.store == SQLITE:
-        from persist.sqlite_store import SqliteReader
-
         return SqliteReader(settings)
     from persist.mysql_reader import MySqlReader
 

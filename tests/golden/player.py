@@ -8,7 +8,7 @@ the raw text of its reply, or a wait. Only wall-clock times are masked. Whoever 
 import http.client
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,12 +60,20 @@ def listing(path: Path) -> dict[str, Any]:
     return config
 
 
-def play(path: Path, host: str, port: int) -> Iterator[Call]:
-    """Play a recording against a fresh server. Waits are for writers that answer no call here: they are skipped."""
+def play(path: Path, host: str, port: int, wait: Callable[[], object]) -> Iterator[Call]:
+    """Play a recording against a fresh server.
+
+    A wait gave the original's writers their time; `wait` is called instead, and returns when ours have caught up.
+    """
     server = Server(host, port)
     with path.open(encoding="utf-8") as file:
-        rows = [row for row in map(json.loads, file) if "body" in row]
-    for number, row in enumerate(rows, start=1):
+        rows = list(map(json.loads, file))[1:]
+    number = 0
+    for row in rows:
+        if "wait" in row:
+            wait()
+            continue
+        number += 1
         yield Call(number, row["body"], Answer(row["status"], _masked(row["reply"])), server.post(row["body"]))
     server.close()
 

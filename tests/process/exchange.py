@@ -11,20 +11,25 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bus import positions
 from bus.client import Client
 from bus.endpoints import address
+from bus.eventlog import Reader
 from conf.settings import CPU_ANY, SEGMENT_SIZE_LEAST, Settings, load
 from supervisor import lock
 
 PIT = (sys.executable, "-m", "supervisor.cli")
 START_TIMEOUT_S = 120  # kernels may have to be compiled
 REPLY_TIMEOUT_S = 10
+PATIENCE_S = 60  # for what takes a moment on an idle machine
+POLL_S = 0.01
 _numbers = itertools.count(1)
 
 Answer = dict[str, Any]
@@ -82,6 +87,18 @@ class Running:
         """All alerts so far, one JSON line each."""
         path = self.settings.paths.alerts_file
         return path.read_text() if path.exists() else ""
+
+    def wait_stored(self, *names: str) -> int:
+        """Wait until these consumers have stored the events of all that was answered; the last one's number."""
+        with self.client() as client:
+            client.ping(PATIENCE_S * 1000)  # answered in a later turn than the one that told of those events
+        paths = self.settings.paths
+        number = Reader(paths.events_dir).durable_number
+        deadline = time.monotonic() + PATIENCE_S
+        while any((stored := positions.told(paths.positions_dir)).get(name, -1) < number for name in names):
+            assert time.monotonic() < deadline, f"{stored} of {number} events are stored{self.logs()}"
+            time.sleep(POLL_S)
+        return number
 
     def client(self) -> Client:
         """A client of its bus."""

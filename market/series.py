@@ -74,7 +74,7 @@ class Series:
             self._insert(place, np.array((start, *rest)).view(CANDLE))
 
     def remove_before(self, start: int) -> None:
-        """Forget candles that start before then. Their room is used again at the next growth."""
+        """Forget candles that start before then. Their memory is free after the next growth."""
         self._begin += int(np.searchsorted(self.starts, start))
 
     def changed(self) -> Records:
@@ -102,8 +102,10 @@ class Series:
 
     def _insert(self, place: int, candle: Records) -> None:
         """Put a new one where it belongs."""
-        self._append(candle)
-        if place < self._end - 1:
+        later_count = self._end - place
+        self._append(candle)  # which may move all of them
+        place = self._end - 1 - later_count
+        if later_count:
             for column in (self._starts, self._candles):
                 column[place + 1 : self._end] = column[place : self._end - 1].copy()
             self._write(place, candle)
@@ -121,7 +123,7 @@ class Series:
         self._starts[place : place + len(candles)] = candles["start"]
 
     def _grow(self, count: int) -> None:
-        """Make room for `count` more: where those were that are forgotten, or in twice the memory."""
+        """Move to where there is room for `count` more and as many again; what is forgotten stays behind."""
         starts, candles = self.starts, self.candles
         self._room(max(ROOM_COUNT_MIN, 2 * (len(starts) + count)))
         self._begin, self._end = 0, len(starts)

@@ -23,10 +23,10 @@ from bus.methods import Backend
 from conf.ready import beat, ready
 from conf.settings import Settings
 from conf.stopping import Stopping
-from market import opening
 from market.board import Board
 from market.follower import Follower
 from market.keeper import NAME, Keeper
+from market.opening import store_of
 from market.replies import Respondent
 from market.store import Loaded, Store
 
@@ -160,7 +160,7 @@ def main(settings: Settings) -> int:
     """Run until told to stop; the exit status."""
     stopping = Stopping()
     client = Client(address(settings.bus.bind, settings.paths.sockets_dir, "commands"))
-    with client, MarketProcess(settings, opening.store_of(settings), Listed(client)) as process:
+    with client, MarketProcess(settings, store_of(settings), Listed(client)) as process:
         is_ready = False
         while not stopping:
             beat()

@@ -17,6 +17,7 @@ from market.board import Board
 from market.calendar import DAY_S, HOUR_S, MINUTE_S, MONTH_S, WEEK_S, source
 from market.klines import Question
 from market.replies import Respondent
+from market.schema import Resolution
 from tests.market.making import Deal, catalog, frames
 from tests.reference.klines import Tape
 
@@ -37,6 +38,9 @@ HOURS = tuple(hours * HOUR_S for hours in range(1, 24) if 24 % hours == 0)
 DAYS = (*(days * DAY_S for days in range(1, 7)), WEEK_S, MONTH_S)
 INTERVALS = (*SECONDS, *MINUTES, *HOURS, *DAYS)
 QUESTION_COUNT = 8  # about each case
+KEPT = MarketData()
+NOW = 1_800_000_015  # 2027-01-15, a Friday, 8:00:15 UTC
+MIDNIGHT = NOW // DAY_S * DAY_S
 
 Plain = tuple[int, ...]
 PACES_S = (1, 100, 5_000, DAY_S, 3 * DAY_S)  # typical gaps between deals
@@ -157,21 +161,50 @@ def test_the_longest_question_gives_the_newest_rows_and_no_more(interval: int) -
     assert all(after[0] > before[0] for before, after in pairwise(rows))
 
 
+def traded(*moments: float, limits: MarketData = KEPT) -> Board:
+    """A market in which one unit was traded at a price of 5 at these times."""
+    board = Board(limits)
+    board.know(catalog("AB"))
+    board.apply(frames([[Deal(moment, 5, 1) for moment in moments]]))
+    return board
+
+
 def test_the_price_before_a_time_without_deals_is_carried_however_long_it_was() -> None:
-    limits = MarketData()
-    board = Board(limits)
-    board.know(catalog("AB"))
-    now = 1_800_000_000
-    board.apply(frames([[Deal(now - 604_000, 5, 1)]]))
-    rows = asked(board, limits, now - 10, now, 1, now)
-    assert rows == [(start, 5, 5, 5, 5, 0, 0) for start in range(now - 10, now + 1)]
+    rows = asked(traded(NOW - 604_000), KEPT, NOW - 10, NOW, 1, NOW)
+    assert rows == [(start, 5, 5, 5, 5, 0, 0) for start in range(NOW - 10, NOW + 1)]
 
 
-def test_nothing_is_carried_from_before_what_is_kept() -> None:
-    limits = MarketData()
-    board = Board(limits)
-    board.know(catalog("AB"))
-    now = 1_800_000_000
-    board.apply(frames([[Deal(now - 604_801, 5, 1)]]))
-    assert asked(board, limits, now - 10, now, 1, now) == []
-    assert asked(board, limits, now - 31 * DAY_S, now, DAY_S, now) is not None
+@pytest.mark.parametrize(
+    ("interval", "since"),
+    [
+        (1, NOW - KEPT.sec_max),
+        (MINUTE_S, (NOW // MINUTE_S - KEPT.min_max) * MINUTE_S),
+        (HOUR_S, (NOW // HOUR_S - KEPT.hour_max) * HOUR_S),
+        (DAY_S, MIDNIGHT - 30 * DAY_S),
+        (WEEK_S, MIDNIGHT - 4 * DAY_S - 30 * DAY_S),  # it is a Friday
+        (MONTH_S, MIDNIGHT - 29 * DAY_S),  # the first that begins 30 days before now, or later
+    ],
+)
+def test_a_price_is_carried_from_what_is_kept_or_thirty_days(interval: int, since: int) -> None:
+    rows = asked(traded(since), KEPT, NOW, NOW, interval, NOW)
+    assert rows is not None
+    assert [row[1:] for row in rows] == [(5, 5, 5, 5, 0, 0)]
+    assert asked(traded(since - 1), KEPT, NOW, NOW, interval, NOW) == []
+
+
+def test_what_began_before_it_is_kept_is_in_the_bucket_that_holds_it() -> None:
+    since = NOW - KEPT.sec_max
+    first = since // 30 * 30
+    assert first < since
+    assert asked(traded(first), KEPT, 1, since - 1, 30, NOW) == [(first, 5, 5, 5, 5, 1, 5)]
+    assert asked(traded(first), KEPT, 1, first - 1, 30, NOW) == []
+
+
+def test_a_status_that_begins_with_a_minute_has_its_seconds() -> None:
+    """Not the candle of that minute, which would be the same, unless seconds are no longer kept."""
+    minute = NOW // MINUTE_S * MINUTE_S
+    board = traded(minute + 5)
+    assert klines.status(board.tape(0).series, NOW - minute, NOW) is not None
+    board.tape(0).series[Resolution.SEC].remove_before(NOW)
+    assert klines.status(board.tape(0).series, NOW - minute, NOW) is None
+    assert klines.status(board.tape(0).series, NOW - minute + 1, NOW) is not None

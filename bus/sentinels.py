@@ -4,6 +4,7 @@ The Sentinels are asked for each new connection, because the master changes. Not
 command whose answer was lost was done is for the caller to find out.
 """
 
+import re
 from typing import Any, NamedTuple, Self
 
 from redis import Redis
@@ -11,6 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from conf.settings import SENTINEL_FORM
 
 SENTINEL_TIMEOUT_S = 0.5  # a Sentinel answers at once or is not there; then the next one is asked
 CONNECT_TIMEOUT_S = 1.0
@@ -33,12 +36,11 @@ class Address(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Take `sentinel://host:port,host:port/master/database` apart. Raises ValueError."""
-        scheme, _, rest = text.partition("://")
-        hosts, master, database = rest.split("/") if rest.count("/") == 2 else ("", "", "")
-        if scheme != "sentinel" or not hosts or not master:
+        if re.fullmatch(SENTINEL_FORM, text, re.ASCII) is None:
             raise ValueError(f"{text!r} is not sentinel://host:port,host:port/master/database")
-        pairs = (host.rpartition(":") for host in hosts.split(","))
-        return cls(tuple((host, int(port)) for host, _, port in pairs), master, int(database))
+        _, _, hosts, master, database = text.split("/")
+        pairs = (host.split(":") for host in hosts.split(","))
+        return cls(tuple((host, int(port)) for host, port in pairs), master, int(database))
 
     def __str__(self) -> str:
         hosts = ",".join(f"{host}:{port}" for host, port in self.sentinels)

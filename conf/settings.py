@@ -53,9 +53,9 @@ def _is_time_zone(text: str) -> bool:
 
 _ADDRESS = {"form": is_address, "form_text": "host:port"}
 _URL = {"form": _matches(r"https?://[^\s/]+\S*"), "form_text": "an http:// or https:// address"}
-_SENTINEL = r"sentinel://[^\s/:,]+:\d+(?:,[^\s/:,]+:\d+)*/[^\s/]+/\d+"
+SENTINEL_FORM = r"sentinel://[^\s/:,]+:\d+(?:,[^\s/:,]+:\d+)*/[^\s/]+/\d+"
 _FILE_OR_SENTINEL = {
-    "form": _matches(f"file|{_SENTINEL}"),
+    "form": _matches(f"file|{SENTINEL_FORM}"),
     "form_text": "`file`, or sentinel://host:port,host:port/master/database",
 }
 

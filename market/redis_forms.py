@@ -21,7 +21,6 @@ OFFSET_KEY = "k:offset"
 TAKER_TYPES = {int(Side.ASK): "sell", int(Side.BID): "buy"}
 
 _SIDES = {name: side for side, name in TAKER_TYPES.items()}
-_PRICE_COUNT = 4  # open, close, high, low
 
 
 class BadText(ValueError):
@@ -74,12 +73,12 @@ def candles_from(market: Market, starts: Sequence[bytes], texts: Sequence[bytes]
         return candles_of([[]] * 7)
     try:
         rows: list[list[str]] = orjson.loads(b"[" + b",".join(texts) + b"]")
-        *prices, volumes = zip(*(row[: _PRICE_COUNT + 1] for row in rows), strict=True)
-        moneys = [row[_PRICE_COUNT + 1] if len(row) > _PRICE_COUNT + 1 else "0" for row in rows]
-        columns = [parse_all(texts, market.money_prec) for texts in prices]
+        first, close, high, low, volumes = zip(*(row[:5] for row in rows), strict=True)
+        moneys = [row[5] if len(row) > 5 else "0" for row in rows]
+        columns = [parse_all(texts, market.money_prec) for texts in (first, close, high, low)]
         columns += [parse_all(volumes, market.stock_prec), parse_all(moneys, market.deal_prec)]
         return candles_of([[*map(int, starts)], *columns])
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise BadText(f"this is no candle: {error}") from error
 
 
@@ -97,7 +96,7 @@ def ticks_from(market: Market, texts: Iterable[bytes]) -> Records:
     """TICK records in the order of the texts. Raises BadText."""
     try:
         return np.array([_tick(market, orjson.loads(text)) for text in texts], TICK)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise BadText(f"this is no deal: {error}") from error
 
 

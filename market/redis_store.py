@@ -168,11 +168,12 @@ class RedisStore:
     def _find(self, master: Connection) -> _Found:
         text = master.get(POSITION_KEY) or b""
         try:
-            return _Found(text, _State(**orjson.loads(text)) if text else _State())
-        except (ValueError, TypeError) as error:
-            raise StoreWrong(
-                f"{self._address}: {POSITION_KEY} is {text!r}: `pit market rebuild` makes it anew"
-            ) from error
+            state = _State(**orjson.loads(text)) if text else _State()
+        except (ValueError, TypeError):
+            state = None
+        if state is None or any(type(number) is not int for number in state):
+            raise StoreWrong(f"{self._address}: {POSITION_KEY} is {text!r}; remove it, then `pit market rebuild`")
+        return _Found(text, state)
 
     def _edit(
         self, master: Connection, make: Callable[[], list[Command]], position: Position | None = None

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -210,3 +211,17 @@ def until(is_so: Callable[[], bool], timeout_s: float, told: Callable[[], str]) 
     while not is_so():
         assert time.monotonic() < deadline_s, told()
         time.sleep(POLL_S)
+
+
+def dumped(client: Any) -> dict[str, Any]:
+    """All keys of a database, as in tests/golden/side-31/redis.json."""
+    found: dict[str, Any] = {}
+    for key in sorted(client.keys()):
+        kind, name = client.type(key), key.decode()
+        if kind == b"hash":
+            found[name] = {field.decode(): value.decode() for field, value in client.hgetall(key).items()}
+        elif kind == b"list":
+            found[name] = [value.decode() for value in client.lrange(key, 0, -1)]
+        else:
+            found[name] = client.get(key).decode()
+    return found

@@ -67,7 +67,7 @@ def connect(address: Address, *, timeout_s: float, flags: int = 0) -> Connection
             host=address.host,
             port=address.port,
             user=address.user,
-            password=address.password,
+            password=address.password.encode(),  # PyMySQL itself would take Latin-1
             charset=CHARSET,
             sql_mode=SQL_MODE,
             init_command="SET time_zone = '+00:00', sql_notes = 0",

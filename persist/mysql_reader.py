@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain, starmap
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from conf.settings import Settings
@@ -22,7 +23,7 @@ from persist.mysql_schema import (
     Family,
     table,
 )
-from persist.runs import in_order
+from persist.runs import RUN_COUNT, in_order
 from persist.store import Change, Deal, Order, Page, Times
 
 EXPORT_TIMEOUT_S = 600.0  # for some thousand rows that may be anywhere in a large table
@@ -50,9 +51,10 @@ class Where(NamedTuple):
         return Where((*self.conditions, condition), (*self.values, *values))
 
     def named(self, column: str, name: str) -> "Where":
-        """The text of a column is this one: found by its index, and then compared exactly."""
-        exactly = f"CAST(CONVERT({column} USING utf8mb4) AS BINARY) = CAST(%s AS BINARY)"
-        return self.also(f"{column} = %s AND {exactly}", name, name)
+        """The text of a column is exactly this one."""
+        exactly = self.also(f"CAST(CONVERT({column} USING utf8mb4) AS BINARY) = CAST(%s AS BINARY)", name)
+        # Its index is used where that is sure to work: an old column may know no such character, and says so.
+        return exactly.also(f"{column} = %s", name) if name.isascii() else exactly
 
     def within(self, column: str, times: Times) -> "Where":
         """A time is one of these."""
@@ -118,7 +120,7 @@ class MySqlReader:
         where = _exported(user_id, "market", market).within("finish_time", times)
         with closing(Asker(self._address, EXPORT_TIMEOUT_S)) as asker:
             rows = chain.from_iterable(self._shards(asker, ORDER_HISTORY, user_id, ORDER_COLUMNS, where))
-            yield from in_order((Order(*row) for row in rows), lambda order: (order.finish_time, order.id))
+            yield from in_order((Order(*row) for row in rows), _by_finish, RUN_COUNT)
 
     def all_deals(self, user_id: int, market: str, times: Times) -> Iterator[Deal]:
         """For an export: oldest first, two sides of each deal."""
@@ -126,15 +128,16 @@ class MySqlReader:
         with closing(Asker(self._address, EXPORT_TIMEOUT_S)) as asker:
             shards = self._shards(asker, USER_DEAL_HISTORY, user_id, USER_DEAL_COLUMNS, where)
             deals = [starmap(Deal, rows) for rows in shards]
-            yield from heapq.merge(*deals, key=lambda deal: (deal.time, deal.deal_id, deal.side))
+            yield from heapq.merge(*deals, key=lambda deal: (deal.deal_id, deal.side))
 
     def all_changes(self, user_id: int, asset: str, times: Times) -> Iterator[Change]:
-        """For an export: oldest first."""
+        """For an export: oldest first; the changes of a user are in their order even if the clock went back."""
         where = _exported(user_id, "asset", asset).within("time", times)
         with closing(Asker(self._address, EXPORT_TIMEOUT_S)) as asker:
             shards = self._shards(asker, BALANCE_HISTORY, user_id, CHANGE_COLUMNS, where)
-            changes = [starmap(Change, rows) for rows in shards]
-            yield from heapq.merge(*changes, key=lambda change: change.time)
+            changes = [_with_latest_times(starmap(Change, rows)) for rows in shards]
+            for _, change in heapq.merge(*changes, key=itemgetter(0)):
+                yield change
 
     def close(self) -> None:
         """Disconnect."""
@@ -171,3 +174,14 @@ def _in_chunks(asker: Asker, table: str, columns: str, where: Where, count: int)
         if len(rows) < count:
             return
         last_id = rows[-1][0]
+
+
+def _by_finish(order: Order) -> tuple[float, int]:
+    return order.finish_time, order.id
+
+
+def _with_latest_times(changes: Iterator[Change]) -> Iterator[tuple[float, Change]]:
+    latest = 0.0
+    for change in changes:
+        latest = max(latest, change.time)
+        yield latest, change

@@ -4,12 +4,16 @@ import click
 
 from conf.options import configured
 from conf.settings import Settings
+from persist.export_command import export
 from persist.store import StoreDown, StoreWrong
 
 
 @click.group()
 def history() -> None:
     """Look after the history of orders, deals and balances."""
+
+
+history.add_command(export)
 
 
 @history.command("init")

@@ -67,6 +67,13 @@ class MariaDb:
         return f"mysql://{USER}:{self.password}@{self.host}:{self.port}/{database}"
 
     @property
+    def version(self) -> str:
+        """What it calls itself."""
+        with pymysql.connect(**self.account) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT VERSION()")
+            return f"MariaDB {cursor.fetchall()[0][0]}"
+
+    @property
     def pid(self) -> int:
         """Of the running server."""
         assert self._process is not None, "it does not run"

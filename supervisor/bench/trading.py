@@ -6,6 +6,7 @@ looked for in the history, again and again, until it is there.
 """
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from bus.calls import call
 from bus.client import Client
 from bus.codes import Code
 from bus.endpoints import address
-from bus.messages import FrameKind, Records, unpack
+from bus.messages import Records, unpack
 from bus.methods import METHODS
 from conf.settings import Settings
 from supervisor.bench import orders
@@ -28,7 +29,8 @@ FRAMES_IN_FLIGHT_COUNT = 50
 BEHIND_MAX = 50_000  # events
 CHUNK_COUNT = 100_000  # orders made at once
 LOOK_S = 0.005  # between two looks at how far the history is
-ASK_S = 0.005  # between two questions for the same order
+PROBED_COUNT = 5  # orders that are looked for at a time
+ASK_S = 0.02  # from an answer to the next question for the same order
 WAIT_MS = 1
 REPLY_TIMEOUT_MS = 10_000
 DETAIL = METHODS["order.finished_detail"]
@@ -49,42 +51,41 @@ class Run(NamedTuple):
 
 
 class Probe:
-    """Asks a history process for one order until it is there: the milliseconds that this takes after its reply."""
+    """Asks a history process for some orders until each is there: the milliseconds that this takes after its reply."""
 
     def __init__(self, settings: Settings) -> None:
-        self.socket: Any = zmq.Context.instance().socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.connect(address(settings.bus.bind, settings.paths.sockets_dir, "history"))
         self.lags_ms: list[float] = []
         self.failed_count = 0
-        self._order_id = 0  # 0: any will do
-        self._replied_s = 0.0
-        self._asked_s = 0.0
-        self._is_waiting = False
+        self._socket: Any = zmq.Context.instance().socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.connect(address(settings.bus.bind, settings.paths.sockets_dir, "history"))
+        self._replied_s: dict[int, float] = {}  # of each order that is waited for
+        self._again_s: deque[tuple[float, int]] = deque()  # when to ask for which
 
     def close(self) -> None:
         """Close the socket."""
-        self.socket.close()
+        self._socket.close()
 
-    def consider(self, order_id: int, now_s: float) -> None:
+    def consider(self, order_id: int) -> None:
         """An order has finished: its reply has come now."""
-        if not self._order_id:
-            self._order_id, self._replied_s = order_id, now_s
+        if len(self._replied_s) < PROBED_COUNT:
+            now_s = time.perf_counter()
+            self._replied_s[order_id] = now_s
+            self._again_s.append((now_s, order_id))
 
     def turn(self) -> None:
-        """Ask, or take the answer."""
-        now_s = time.perf_counter()
-        if self._is_waiting and self.socket.poll(0):
-            self._is_waiting = False
-            answer = unpack(self.socket.recv())
-            assert answer.kind is FrameKind.ANSWER, answer.kind
+        """Take the answers that have come, and ask again when it is time."""
+        while self._socket.poll(0):
+            answer = unpack(self._socket.recv())
+            now_s = time.perf_counter()
             self.failed_count += answer.total != Code.OK
             if answer.total == Code.OK and bytes(answer.blob) != b"null":
-                self.lags_ms.append((now_s - self._replied_s) * 1000)
-                self._order_id = 0
-        elif self._order_id and not self._is_waiting and now_s - self._asked_s >= ASK_S:
-            self.socket.send(call(DETAIL, [self._order_id], tag=1))
-            self._is_waiting, self._asked_s = True, now_s
+                self.lags_ms.append((now_s - self._replied_s.pop(answer.first)) * 1000)
+            else:
+                self._again_s.append((now_s + ASK_S, answer.first))
+        while self._again_s and self._again_s[0][0] <= time.perf_counter():
+            _, order_id = self._again_s.popleft()
+            self._socket.send(call(DETAIL, [order_id], tag=order_id))
 
 
 class Trading:
@@ -146,7 +147,7 @@ class Trading:
             finished = finished_ids(self._client.receive(REPLY_TIMEOUT_MS).records)
             self._in_flight_count -= 1
             if finished:
-                probe.consider(finished[-1], time.perf_counter())
+                probe.consider(finished[-1])
             wait_ms = 0
 
 

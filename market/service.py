@@ -32,7 +32,7 @@ from market.store import Loaded, Store
 
 IDLE_MS = 100  # how long a turn may wait for events or calls
 ANSWER_S = 0.05  # how long a turn may answer calls before it looks at events again
-LISTING_S = 5.0  # how old the listing may be: what is new has to be known before it trades
+LISTING_S = 2.0  # how old the listing may be: what is new has to be known before it trades
 LISTING_TIMEOUT_MS = 50  # calls wait while the matcher is asked
 PATIENCE_S = 10.0  # after which others need not wait for this process any longer
 

@@ -74,7 +74,7 @@ def play(path: Path, host: str, port: int, wait: Callable[[], object]) -> Iterat
             wait()
             continue
         number += 1
-        yield Call(number, row["body"], Answer(row["status"], _masked(row["reply"])), server.post(row["body"]))
+        yield Call(number, row["body"], Answer(row["status"], masked(row["reply"])), server.post(row["body"]))
     server.close()
 
 
@@ -105,11 +105,11 @@ class Server:
         self._connection = self._connection or http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
         self._connection.request("POST", "/", body.encode(), {"Content-Type": "application/json"})
         reply = self._connection.getresponse()
-        answer = Answer(reply.status, _masked(reply.read().decode()))
+        answer = Answer(reply.status, masked(reply.read().decode()))
         if reply.will_close:
             self.close()
         return answer
 
 
-def _masked(text: str) -> str:
+def masked(text: str) -> str:
     return _TIME.sub("T", text)

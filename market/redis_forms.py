@@ -61,8 +61,8 @@ def candle_texts(market: Market, candles: Records) -> dict[str, str]:
     """The text of each candle by the text of its start."""
     price, stock, money = market.money_prec, market.stock_prec, market.deal_prec
     return {
-        str(start): f'["{stripped(first, price)}", "{stripped(close, price)}", "{stripped(high, price)}", '
-        f'"{stripped(low, price)}", "{stripped(volume, stock)}", "{stripped(deal, money)}"]'
+        str(start): f'["{_text(first, price)}", "{_text(close, price)}", "{_text(high, price)}", '
+        f'"{_text(low, price)}", "{_text(volume, stock)}", "{_text(deal, money)}"]'
         for start, first, close, high, low, volume, deal in rows_of(candles)
     }
 
@@ -103,6 +103,11 @@ def ticks_from(market: Market, texts: Iterable[bytes]) -> Records:
 def _tick(market: Market, deal: dict[str, Any]) -> tuple[int, float, int, int, int]:
     price, amount = _units(deal["price"], market.money_prec), _units(deal["amount"], market.stock_prec)
     return int(deal["id"]), float(deal["time"]), price, amount, _SIDES[deal["type"]]
+
+
+def _text(units: int, prec: int) -> str:
+    """A number of a candle; a zero, which no deal makes, is a plain one."""
+    return stripped(units, prec) if units else "0"
 
 
 def _units(text: str, prec: int) -> int:

@@ -164,7 +164,8 @@ def _four(row: Row | None, market: Market) -> tuple[str, str, str, str]:
 def _volume_and_money(row: Row | None, market: Market) -> tuple[str, str]:
     if row is None or not row.volume_units:
         return "0", "0"
-    return stripped(row.volume_units, market.stock_prec), stripped(row.money_units, market.deal_prec)
+    money = stripped(row.money_units, market.deal_prec) if row.money_units else "0"  # an imported candle may have none
+    return stripped(row.volume_units, market.stock_prec), money
 
 
 def _price(units: int, market: Market) -> str:

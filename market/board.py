@@ -150,13 +150,12 @@ class Board:
             tape.stored()
         self._storing = []
 
-    def sweep(self, now: int) -> Mapping[Resolution, int]:
-        """Forget candles that are kept no longer; before which times, for the store."""
-        before = kept_since(self._settings, now)
+    def sweep(self, now: int) -> None:
+        """Forget candles that are kept no longer."""
+        since = kept_since(self._settings, now)
         for tape in self._tapes.values():
-            for resolution, start in before.items():
+            for resolution, start in since.items():
                 tape.series[resolution].remove_before(start)
-        return {resolution: start for resolution, start in before.items() if start != ALWAYS}
 
     def _add(self, deals: Records) -> None:
         markets = deals["market"]

@@ -1,5 +1,8 @@
 """A board that takes over the events as they come, from the position that a store had on."""
 
+import time
+from collections.abc import Callable
+
 from bus.catalog import Catalog
 from bus.eventlog import Reader
 from bus.messages import Frame
@@ -10,14 +13,19 @@ from market.board import Board
 from market.keeper import NAME
 from market.store import Loaded
 
+SWEEP_INTERVAL_S = 3_600.0
 EVENTS_AT_ONCE_COUNT = 20_000  # some milliseconds of work
 
 
 class Follower:
-    """A board and its events."""
+    """A board and its events; `clock` gives seconds since 1970."""
 
-    def __init__(self, settings: Settings, loaded: Loaded, catalog: Catalog) -> None:
+    def __init__(
+        self, settings: Settings, loaded: Loaded, catalog: Catalog, clock: Callable[[], float] = time.time
+    ) -> None:
         self._settings = settings
+        self._clock = clock
+        self._sweep_at = 0.0  # by that clock
         self._log = Reader(settings.paths.events_dir)
         self._target_number = self._log.durable_number
         self.board = Board(settings.market)
@@ -40,6 +48,14 @@ class Follower:
             count += len(frame.records)
         self.board.apply(frames)
         self.is_behind = bool(frames) or self.events.is_retelling
+        self._sweep(count >= EVENTS_AT_ONCE_COUNT or self.events.is_retelling)
+
+    def _sweep(self, is_catching_up: bool) -> None:
+        """Forget what is kept no longer; at once while old events come, for years of seconds would fill the memory."""
+        now = self._clock()
+        if is_catching_up or now >= self._sweep_at:
+            self.board.sweep(int(now))
+            self._sweep_at = now + SWEEP_INTERVAL_S
 
     def close(self) -> None:
         """Close the socket of the events."""

@@ -15,14 +15,13 @@ from bus.catalog import Catalog
 from bus.eventlog import Reader
 from conf.alert import alert
 from conf.settings import Settings
-from market.board import Board, kept_since
+from market.board import ALWAYS, Board, kept_since
 from market.store import Loaded, Position, Store, StoreDown, StoreMoved, StoreWrong
 
 NAME = "market"
 PAUSE_LEAST_S, PAUSE_MOST_S = 0.25, 15.0  # between tries
 LOOK_INTERVAL_S = 5.0  # how often the store is asked, when nothing happens, whether `pit market` has changed it
-SWEEP_INTERVAL_S = 3_600.0  # of the memory
-STORE_SWEEP_INTERVAL_S = 86_400.0
+SWEEP_FIRST_S, SWEEP_INTERVAL_S = 3_600.0, 86_400.0  # after the start, and then
 STOP_TIMEOUT_S = 8.0  # for the last flush; a process that ends has 15 seconds (conf.settings.Supervisor)
 
 
@@ -60,7 +59,7 @@ class Keeper:
         self._position_file: positions.Position | None = None
         self._flushed_number = -1
         self._flush_at = self._again_at = 0.0
-        self._sweep_at = self._store_sweep_at = now() + SWEEP_INTERVAL_S
+        self._sweep_at = now() + SWEEP_FIRST_S
         self._pause_s = PAUSE_LEAST_S
         self._trouble = ""
         self._log = Reader(settings.paths.events_dir)
@@ -83,21 +82,25 @@ class Keeper:
 
     def finish(self, board: Board | None) -> None:
         """Flush what has changed and close the store; the process ends."""
+        deadline = self._now() + STOP_TIMEOUT_S
         try:
-            if self._call is not None:
-                self._call.exception(STOP_TIMEOUT_S)
-                self._end()
+            self._wait(deadline)
             if board is not None and not self.wants_load and board.is_listed:
                 self._begin_flush(board)
-                assert self._call is not None
-                self._call.exception(STOP_TIMEOUT_S)
-                self._end()
-            self._thread.submit(self._store.close).result(STOP_TIMEOUT_S)
+                self._wait(deadline)
+            self._start(self._store.close)
+            self._wait(deadline)
         except NotDone:
             alert(self._settings.paths, NAME, "the store of market data did not answer when the process was to end")
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._position_file is not None:
             self._position_file.close()
+
+    def _wait(self, deadline: float) -> None:
+        """Until the call is done, if there is one. Raises TimeoutError."""
+        if self._call is not None:
+            self._call.exception(max(0.0, deadline - self._now()))
+            self._end()
 
     def _begin(self, board: Board | None, catalog: Catalog) -> None:
         """Have the store do what is most urgent, if anything is due."""
@@ -109,10 +112,9 @@ class Keeper:
             return
         elif now >= self._sweep_at:
             self._sweep_at = now + SWEEP_INTERVAL_S
-            before = board.sweep(int(self._clock()))
-            if now >= self._store_sweep_at:
-                self._store_sweep_at = now + STORE_SWEEP_INTERVAL_S
-                self._start(self._store.sweep, list(catalog.markets), before)
+            since = kept_since(self._settings.market, int(self._clock()))
+            before = {resolution: start for resolution, start in since.items() if start != ALWAYS}
+            self._start(self._store.sweep, list(catalog.markets), before)
         elif board.is_listed and now >= self._flush_at + self._interval_s(board):
             self._begin_flush(board)
 
@@ -138,18 +140,21 @@ class Keeper:
             loaded: Loaded | None = call.result()
             if loaded is not None:
                 self._refuse_foreign(loaded.position.number)
+                self._tell(loaded.position.number)  # before the first flush, which may be the last thing that it does
+                self.wants_load, self._flushed_number = False, -1
+            elif flushing is not None:
+                board, position = flushing
+                board.flushed()
+                self._tell(position.number)
+                self._flushed_number = position.number
         except StoreMoved as error:
             alert(self._settings.paths, NAME, f"market data is loaded anew: {error}")
             self.wants_load = True
             return None
-        except (StoreDown, StoreWrong, Foreign) as error:
+        except (StoreDown, StoreWrong, Foreign, OSError) as error:
             self._fail(str(error))
             return None
         self._recover()
-        if loaded is not None:
-            self.wants_load, self._flushed_number = False, -1
-        if flushing is not None:
-            self._flushed(*flushing)
         return loaded
 
     def _refuse_foreign(self, number: int) -> None:
@@ -164,12 +169,11 @@ class Keeper:
             self._foreign_number = number
             raise Foreign(number, durable_number)
 
-    def _flushed(self, board: Board, position: Position) -> None:
-        board.flushed()
-        self._flushed_number = position.number
+    def _tell(self, number: int) -> None:
+        """All events up to `number` are stored. Raises OSError."""
         if self._position_file is None:
             self._position_file = positions.Position(self._settings.paths.positions_dir, NAME)
-        self._position_file.tell(position.number)
+        self._position_file.tell(number)
 
     def _fail(self, why: str) -> None:
         """Try again later; tell it once, for the words may differ from try to try."""

@@ -143,7 +143,7 @@ class MarketProcess:
     def _begin(self, loaded: Loaded) -> None:
         if self._next is not None:
             self._next.close()
-        self._next = Follower(self._settings, loaded, self._catalog)
+        self._next = Follower(self._settings, loaded, self._catalog, self._clock)
 
     def _take_over(self, follower: Follower) -> None:
         """From now on answer from this one."""

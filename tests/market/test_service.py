@@ -190,6 +190,17 @@ def test_it_answers_once_it_has_what_happened_before_it_began(desk: Desk, tradin
     assert desk.alerts == []
 
 
+def test_a_store_is_its_own_from_before_the_first_flush(desk: Desk, trading: Exchange) -> None:
+    """A process that dies just after that must not take it for another exchange's."""
+
+    def be_told_before() -> None:
+        assert desk.told_number >= 0
+
+    desk.store.on_flush = be_told_before
+    trading.trade(2)
+    desk.turn_until_stored(trading.event_number)
+
+
 def test_what_happens_is_answered_and_stored(desk: Desk, trading: Exchange) -> None:
     desk.turn_until_answering()
     for count in (2, 4, 6):

@@ -99,7 +99,7 @@ class FileStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
-        self._states: set[_State] = set()  # as the last flush left the file, or one after it that broke off
+        self._left: _State | None = None  # as the last flush left the file
 
     def load(self, catalog: Catalog, since: Mapping[Resolution, int]) -> Loaded:
         with self._transaction("DEFERRED") as file:
@@ -107,25 +107,24 @@ class FileStore:
             known = self._known(file)
             listed = [market for market in catalog.markets if market.name in known]
             parts = tuple(self._part(file, self._checked(known, market), market, since) for market in listed)
-        self._states = {state}
+        self._left = state
         return Loaded(position=Position(number=state.number, deal_id=state.deal_id), parts=parts)
 
     def flush(self, parts: list[Part], position: Position) -> None:
-        assert self._states, "it is not loaded"
+        assert self._left is not None, "it is not loaded"
         with self._transaction("IMMEDIATE") as file:
             state = _state(file)
-            if state not in self._states:
+            if state != self._left:
                 raise StoreMoved(
                     f"{self._path} is at event {state.number:,}, which is not where the last flush left it"
                 )
             wanted = _State(position.number, position.deal_id, state.generation)
             if parts or wanted != state:
-                self._states.add(wanted)
                 known = self._known(file)
                 for part in parts:
                     self._write(file, known, part)
                 _set_state(file, wanted)
-        self._states = {wanted}
+        self._left = wanted
 
     def sweep(self, markets: list[Market], before: Mapping[Resolution, int]) -> None:
         with self._transaction("IMMEDIATE") as file:

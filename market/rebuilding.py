@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bus.catalog import Catalog
+from bus.catalog import Catalog, Market
 from bus.messages import Frame, Records
 from conf.settings import Settings
 from engine.retelling import Events
-from market.board import SIZES_S, Board
+from market.board import SIZES_S, Board, Tape
 from market.calendar import DAY_S
 from market.schema import CANDLE, Resolution
 from market.store import Loaded, Part, Position
@@ -32,8 +32,10 @@ def made(
         while board.position.number < until_number:
             board.apply(_some(events, until_number))
             board.sweep(int(time.time()))
+            board.changed()  # is not asked for: years of it would fill the memory
+            board.flushed()
             progress(board.position.number)
-    return board.changed()
+    return [_whole(board.tape(market.index), market) for market in catalog.markets], board.position
 
 
 def with_older(parts: list[Part], loaded: Loaded) -> list[Part]:
@@ -54,6 +56,12 @@ def _some(events: Events, until_number: int) -> list[Frame]:
         elif not events.is_retelling:
             break
     return frames
+
+
+def _whole(tape: Tape, market: Market) -> Part:
+    """All that is remembered of a market."""
+    candles = {resolution: series.candles for resolution, series in tape.series.items()}
+    return Part(market=market, last_units=tape.last_units, candles=candles, ticks=tape.ticks.kept)
 
 
 def _joined(part: Part, stored: Part) -> Part:

@@ -2,9 +2,8 @@
 
 A flush is one script, which Redis runs as a whole, and carries our position in a key of its own, beside the
 `k:offset` that others read. Redis forgets: a failover may lose the last flushes, and when a connection breaks, nobody
-knows whether the script was run. So a script does nothing unless the position is what was found just before, and that
-must be what the last flush left, or a later one that broke off. Then candles are replaced, so that to write them twice
-is no harm, and deals that are in the list already are left out. Any other position is StoreMoved.
+knows whether the script was run. So a flush does nothing unless the position is the one that the last flush left; else
+it is StoreMoved, and what is in Redis counts.
 
 What is too large for one script, `rebuild`, writes keys beside the others, and a script renames them.
 """
@@ -82,7 +81,7 @@ class RedisStore:
     def __init__(self, address: str) -> None:
         self._address = Address.parse(address)
         self._connection: Connection | None = None
-        self._states: set[_State] = set()  # as the last flush left it, or one after it that broke off
+        self._left: _State | None = None  # as the last flush left it
         self._swept: dict[str, int] = {}  # before which start a key has no fields any more
 
     def load(self, catalog: Catalog, since: Mapping[Resolution, int]) -> Loaded:
@@ -92,23 +91,22 @@ class RedisStore:
             parts = tuple(self._part(master, market, since, found.state.deal_id) for market in catalog.markets)
             if self._find(master) != found:
                 raise StoreDown(f"{self._address} was changed while it was read: who else writes it?")
-        self._states, self._swept = {found.state}, {}
+        self._left, self._swept = found.state, {}
         return Loaded(position=Position(number=found.state.number, deal_id=found.state.deal_id), parts=parts)
 
     def flush(self, parts: list[Part], position: Position) -> None:
-        assert self._states, "it is not loaded"
+        assert self._left is not None, "it is not loaded"
         with self._master() as master:
             found = self._find(master)
-            if found.state not in self._states:
+            if found.state != self._left:
                 number = f"{found.state.number:,}"
                 raise StoreMoved(f"{self._address} is at event {number}, which is not where the last flush left it")
             wanted = _State(position.number, position.deal_id, found.state.generation)
             if parts or wanted != found.state:
-                commands = [command for part in parts for command in _writing(part, found.state.deal_id)]
-                self._states.add(wanted)
+                commands = [command for part in parts for command in _writing(part)]
                 if _run(master, found, [*commands, *_moving(wanted)]) is None:
                     raise StoreDown(f"{self._address} was changed this moment: who else writes it?")
-        self._states = {wanted}
+        self._left = wanted
 
     def sweep(self, markets: list[Market], before: Mapping[Resolution, int]) -> None:
         with self._master() as master:
@@ -227,15 +225,15 @@ def _moving(state: _State) -> list[Command]:
     return [("SET", OFFSET_KEY, str(offset_of(state.deal_id))), own] if state.deal_id else [own]
 
 
-def _writing(part: Part, known_deal_id: int, prefix: str = "") -> Iterator[Command]:
-    """The commands that write a part; deals up to `known_deal_id` are in the list already."""
+def _writing(part: Part, prefix: str = "") -> Iterator[Command]:
+    """The commands that write a part, to keys with a prefix."""
     market = part.market
     for resolution, candles in part.candles.items():
         key = prefix + candles_key(market.name, resolution)
         for start in range(0, len(candles), AT_ONCE):
             yield "HSET", key, *chain.from_iterable(candle_texts(market, candles[start : start + AT_ONCE]).items())
     yield "SET", prefix + last_key(market.name), last_text(market, part.last_units)
-    ticks = part.ticks[part.ticks["deal_id"] > known_deal_id][-DEALS_KEPT_COUNT:]
+    ticks = part.ticks[-DEALS_KEPT_COUNT:]
     key = prefix + deals_key(market.name)
     for start in range(0, len(ticks), AT_ONCE):
         yield "LPUSH", key, *deal_texts(market, ticks[start : start + AT_ONCE])
@@ -249,7 +247,7 @@ def _beside(master: Connection, part: Part) -> list[Command]:
     keys = [*(candles_key(name, resolution) for resolution in Resolution), deals_key(name), last_key(name)]
     master.unlink(*(NEW + key for key in keys))  # what an attempt that broke off has left
     written = set()
-    for command in _writing(part, 0, NEW):
+    for command in _writing(part, NEW):
         master.execute_command(*command)
         written.add(command[1])
     return [("RENAME", NEW + key, key) if NEW + key in written else ("UNLINK", key) for key in keys]

@@ -20,7 +20,8 @@ class StoreDown(Exception):
 
 
 class StoreMoved(StoreDown):
-    """The store is not where the last flush left it: a failover lost that one, or `pit market` changed what is kept.
+    """The store is not where the last flush left it: a failover lost that one, `pit market` changed what is kept, or
+    a flush after it was done although its answer was lost.
 
     To flush again is no use: load everything again, and take the events from the position that was loaded.
     """
@@ -71,8 +72,8 @@ class Store(Protocol):
 
         Without anything new it only looks whether the store is where the last flush left it: to ask that now and
         then is how a change by `pit market` is noticed. Raises StoreMoved, StoreDown, StoreWrong. After StoreDown
-        nothing of it is stored, or, when the connection broke during it, all or nothing: the next flush tells which,
-        with the same parts or later ones.
+        nothing of it is stored, or, when the connection broke during it, perhaps all: then the next flush raises
+        StoreMoved.
         """
         ...
 

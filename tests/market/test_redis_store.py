@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
+from random import Random
 from threading import Thread
 from typing import Any
 
@@ -181,33 +182,27 @@ def test_what_is_no_market_data_is_refused(
         store.load(CATALOG, EVER)
 
 
-def test_an_answer_that_was_lost_counts_once(group: Group, store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script was run, or was not: the next flush, with more, finds out."""
-    store.load(CATALOG, EVER)
-    run = redis_store._run
+def test_an_answer_that_was_lost_counts_once(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script was run, or was not: the next flush finds out."""
+    keeping, draw, run = Keeping(store), Random(3), redis_store._run
+    lost_counts = {"command": 0, "answer": 0}
 
-    def run_and_break(*arguments: Any) -> None:
-        run(*arguments)
-        raise Disconnected
+    def run_and_lose(*arguments: Any) -> Any:
+        lost = draw.choice(["command", "answer", None, None])
+        replies = run(*arguments) if lost != "command" else None
+        if lost is not None:
+            lost_counts[lost] += 1
+            raise Disconnected(f"the {lost} was lost")
+        return replies
 
-    def break_(*_: Any) -> None:
-        raise Disconnected
-
-    for breaking in (run_and_break, break_, run_and_break):
-        position = store.load(CATALOG, EVER).position
-        first, second, third = (position.deal_id + number for number in (1, 2, 3))
-        for last, failing in ((first, breaking), (second, break_), (third, run)):
-            monkeypatch.setattr(redis_store, "_run", failing)
-            made = Part(market=A, candles=minutes(first * 60, price=last), ticks=ticks(*range(first, last + 1)))
-            flush = (store.flush, [made], Position(number=last, deal_id=last))
-            if failing is run:
-                flush[0](*flush[1:])
-            else:
-                with pytest.raises(StoreDown):
-                    flush[0](*flush[1:])
-        loaded = of(store.load(CATALOG, EVER))
-        assert_equal(loaded.ticks, ticks(*range(1, third + 1)))
-        assert_equal(loaded.candles[Resolution.MIN][-1:], candles(first * 60, price=third))
+    monkeypatch.setattr(redis_store, "_run", run_and_lose)
+    while keeping.number < TURNS:
+        keeping.turn()
+    assert keeping.moved_count == lost_counts["answer"] > 3
+    assert keeping.down_count == sum(lost_counts.values())
+    monkeypatch.undo()
+    keeping.flush()
+    assert_same(store.load(CATALOG, EVER), recomputed(keeping.number))
 
 
 def test_nobody_there_is_told() -> None:

@@ -1,12 +1,13 @@
 """Market data of a whole exchange: what the original answered, and what its deals make, whoever is killed meanwhile.
 
-PIT_KILLS says how often the market process is killed.
+PIT_KILLS says how often something is killed.
 """
 
 import json
 import os
 import random
 import time
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ RECORDED = player.files("market_data")
 MARKET = "BTCUSD"
 INTERVALS = (1, 15, 60, 3_600, 86_400, 604_800, 2_592_000)
 RATES = ("0.002", "0.001")
+VICTIMS = ("market", "market", "matcher")
 
 
 def events(running: Running) -> tuple[list[Frame], Catalog]:
@@ -127,10 +129,10 @@ class Varied(Load):
         return commands
 
 
-def pid_of_market(running: Running) -> int:
-    """Of the market process, once it is there again."""
+def pid_of(name: str, running: Running) -> int:
+    """Of a process, once it is there again."""
     deadline = time.monotonic() + PATIENCE_S
-    while (row := running.status()["market"])["state"] != "ready":
+    while (row := running.status()[name])["state"] != "ready":
         assert time.monotonic() < deadline, running.logs()
         time.sleep(POLL_S)
     return int(row["pid"])
@@ -170,20 +172,24 @@ def shown(row: Row, market: Any) -> list[Any]:
 
 
 @pytest.mark.timeout(60 + 10 * KILL_COUNT)
-def test_a_killed_market_process_forgets_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
+def test_market_data_forgets_nothing_and_counts_nothing_twice_when_it_or_the_matcher_is_killed(tmp_path: Path) -> None:
     draw, load = random.Random(3), Varied(seed=3)
     with exchange(tmp_path, supervisor=OFTEN, market=OFTEN_FLUSHED) as running:
         with running.client() as client:
             load.fund(client, ASSETS)
-            for _ in range(KILL_COUNT):
-                load.run(client, Killer(pid_of_market(running), LOAD_S + draw.random() / 2).is_done)
-            load.settle(client)
+        victims = [*islice(cycle(VICTIMS), KILL_COUNT)]
+        for victim in victims:
+            with running.client() as client:
+                load.run(client, Killer(pid_of(victim, running), LOAD_S + draw.random() / 2).is_done)
+                if victim == "matcher":
+                    load.lose()
+                else:
+                    load.settle(client)
+        pid_of("matcher", running)
         assert check_market(running) > 100
-        deadline = time.monotonic() + PATIENCE_S
-        while running.status()["market"]["restart_count"] < KILL_COUNT:
-            assert time.monotonic() < deadline, running.logs()
+        assert running.status()["market"]["restart_count"] == victims.count("market")
         running.pit("restart", "market")
-        pid_of_market(running)
+        pid_of("market", running)
         check_market(running)
 
 

@@ -92,16 +92,17 @@ def retold(paths: Paths, capacity: Capacity, after_number: int) -> Iterator[Fram
     Raises NotRetold.
     """
     log = Reader(paths.events_dir)
-    end_number = number = after_number
+    number, end_number = after_number, 0
     try:
         for frame in _replayed(paths, capacity, after_number):
-            end_number = _gone_until(log, paths.events_dir, after_number)
-            if frame is not None and frame.first <= end_number:
-                frame = frame._replace(records=frame.records[: end_number + 1 - frame.first])
-                number = frame.first + len(frame.records) - 1
-                yield frame
-            else:
+            if frame is None:
                 yield None
+                continue
+            if frame.first + len(frame.records) > end_number:
+                end_number = _gone_until(log, paths.events_dir, after_number)  # it may have dropped more meanwhile
+            frame = frame._replace(records=frame.records[: max(0, end_number + 1 - frame.first)])
+            number += len(frame.records)
+            yield frame if len(frame.records) else None
             if number >= end_number:
                 return
     except (Damaged, Diverged, ValueError, OSError) as error:
@@ -133,6 +134,6 @@ def _replayed(paths: Paths, capacity: Capacity, after_number: int) -> Iterator[F
 
 
 def _gone_until(log: Reader, directory: Path, after_number: int) -> int:
-    """The last event that the log lacks when it lacks the one after `after_number`; it may drop more meanwhile."""
+    """The last event that the log lacks when it lacks the one after `after_number`."""
     later = (first for first in map(first_of, segments(directory)) if first > after_number + 1)
     return min(log.durable_number, next(later, log.durable_number + 1) - 1)

@@ -27,6 +27,7 @@ START_TIMEOUT_S = 60.0
 FAILOVER_TIMEOUT_S = 60.0
 POLL_S = 0.02
 SILENCE_MS = 1_000  # after which a master is down
+RETRY_MS = 2_000  # half of the time between two failovers
 SENTINEL_COUNT = 3
 QUORUM = 2
 DATABASE_COUNT = 64
@@ -161,7 +162,7 @@ class Group:
         path.write_text(
             f"sentinel monitor {NAME} {HOST} {self.data[0].port} {QUORUM}\n"
             f"sentinel down-after-milliseconds {NAME} {SILENCE_MS}\n"
-            f"sentinel failover-timeout {NAME} 4000\n"
+            f"sentinel failover-timeout {NAME} {RETRY_MS}\n"
         )
         return str(path)
 

@@ -22,7 +22,7 @@ from market import redis_store
 from market.candles import WIDE_MAX
 from market.redis_store import POSITION_KEY, RedisStore
 from market.schema import DEALS_KEPT_COUNT, Resolution
-from market.store import Part, Position, StoreDown, StoreWrong
+from market.store import Part, Position, StoreDown, StoreMoved, StoreWrong
 from tests.golden import player
 from tests.market.keeping import CATALOG, EVER, Keeping, assert_same, recomputed
 from tests.market.records import assert_equal, candles, minutes, of, ticks
@@ -203,6 +203,31 @@ def test_an_answer_that_was_lost_counts_once(store: RedisStore, monkeypatch: pyt
     monkeypatch.undo()
     keeping.flush()
     assert_same(store.load(CATALOG, EVER), recomputed(keeping.number))
+
+
+def test_a_flush_does_nothing_when_another_was_quicker(
+    group: Group, store: RedisStore, database: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the position and the script."""
+    store.load(CATALOG, EVER)
+    store.flush([Part(market=A, candles=minutes(0))], Position(number=1))
+    run = redis_store._run
+
+    def run_late(*arguments: Any) -> Any:
+        monkeypatch.setattr(redis_store, "_run", run)
+        with closing(RedisStore(group.address(database))) as other:
+            other.fill(A, Resolution.MIN, candles(60), replace=False)
+        return run(*arguments)
+
+    monkeypatch.setattr(redis_store, "_run", run_late)
+    late = [Part(market=A, candles=minutes(60, 120, price=3), ticks=ticks(1))], Position(number=2, deal_id=1)
+    with pytest.raises(StoreDown, match="this moment"):
+        store.flush(*late)
+    with pytest.raises(StoreMoved):
+        store.flush(*late)
+    part = of(store.load(CATALOG, EVER))
+    assert_equal(part.candles[Resolution.MIN], candles(0, 60))
+    assert not len(part.ticks)
 
 
 def test_nobody_there_is_told() -> None:

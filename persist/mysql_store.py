@@ -10,11 +10,10 @@ what it can, as little as possible, and the operator is told. Nothing a trader s
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from itertools import chain
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import pymysql
 from pymysql.constants import CLIENT, ER
@@ -27,29 +26,22 @@ from conf.settings import Settings
 from persist import mysql_schema
 from persist.mysql_address import Address, parse
 from persist.mysql_link import Connection, connect, disconnect, is_mariadb, number_of, trouble
-from persist.mysql_rows import Shards, change_rows, deal_rows, order_rows, read
-from persist.mysql_schema import POSITION_TABLE, Family
+from persist.mysql_packets import Packet, packed, statements
+from persist.mysql_rows import change_rows, deal_rows, order_rows, read
+from persist.mysql_schema import POSITION_TABLE
 from persist.store import StoreDown, StoreWrong
 
 PROCESS = "recorder"  # whom alerts are from
-TIMEOUT_S = 60.0  # for the answer to a packet, or to a COMMIT on a slow disk
+TIMEOUT_S = 30.0  # for the answer to a packet, or to a COMMIT on a slow disk
 LOCK_TIMEOUT_S = 10
 PART_SIZE = 1 << 20  # of a statement and of a packet, which becomes up to twice that long
 PACKET_SIZE_LEAST = 256 << 10  # the server's limit: a detail of 8 KiB may become a row of 50
 NAMES_SIZE = 4 << 10  # of a table and its columns
 _duplicate_of = re.compile(r"Duplicate entry '(\d+)' for key '(?:\w+\.)?PRIMARY'").match
-Result = TypeVar("Result")
-
-
-class Packet(NamedTuple):
-    """Statements that are sent together, and the table that each is for."""
-
-    tables: list[str]
-    data: bytes
-
 
 NEVER = Packet([], b"")  # in the place of the last packet: nothing is to be stored
 Packets = SimpleQueue[Packet | None]  # None: that was all
+Result = TypeVar("Result")
 
 
 class MySqlWriter:
@@ -227,37 +219,3 @@ def prepare(connection: Connection, address: Address) -> None:
             "user who may CREATE)"
         ) from None
     mysql_schema.check(connection, address)
-
-
-def statements(database: str, families: Iterable[tuple[Family, Shards]], size_max: int) -> Iterator[tuple[str, str]]:
-    """The INSERTs of some families' rows, hardly longer than `size_max`, each with its table."""
-    for family, shards in families:
-        columns = family.inserted_list
-        for shard, rows in enumerate(shards):
-            table = mysql_schema.table(family, shard)
-            for part in parts(rows, size_max):
-                yield table, f"INSERT INTO `{database}`.`{table}` ({columns}) VALUES {','.join(part)}"
-
-
-def parts(rows: list[str], size_max: int) -> Iterator[list[str]]:
-    """The rows in lists of up to `size_max` characters; a longer row stands alone."""
-    if len(rows) <= 1 or sum(map(len, rows)) + len(rows) <= size_max:
-        return iter([rows] if rows else [])
-    middle = len(rows) // 2
-    return chain(parts(rows[:middle], size_max), parts(rows[middle:], size_max))
-
-
-def packed(found: Iterable[tuple[str, str]], size_max: int) -> Iterator[Packet]:
-    """The statements in packets: one ends with the statement that makes it `size_max` long, or longer."""
-    tables: list[str] = []
-    texts: list[str] = []
-    size = 0
-    for table, text in found:
-        tables.append(table)
-        texts.append(text)
-        size += len(text)
-        if size >= size_max:
-            yield Packet(tables, ";".join(texts).encode("ascii"))
-            tables, texts, size = [], [], 0
-    if texts:
-        yield Packet(tables, ";".join(texts).encode("ascii"))

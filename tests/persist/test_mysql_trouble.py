@@ -51,10 +51,12 @@ def test_a_server_that_is_killed_in_the_middle_of_batches(mysql_settings: Settin
     with closing(MySqlWriter(mysql_settings)) as writer:
         left = rest(frames, writer.open())
         for _ in range(ROUNDS):
-            killer = threading.Timer(pick.random() * 0.15, mariadb.kill)
-            killer.start()
+            killer = threading.Timer(pick.random() * 0.005, mariadb.kill)
+            killed_at = pick.randrange(len(left) // 2)
             try:
-                for frame in left:
+                for place, frame in enumerate(left):
+                    if place == killed_at:
+                        killer.start()
                     writer.write([frame], catalog)
             except StoreDown:
                 interrupted_count += 1

@@ -142,6 +142,17 @@ def test_any_number_of_history_processes_take_turns(tmp_path: Path) -> None:
             until(lambda: finished(running, order_id), running)
 
 
+def test_a_file_that_was_removed_is_made_again_from_the_first_event_on(tmp_path: Path) -> None:
+    with exchange(tmp_path) as running:
+        trade(running, 1)
+        running.wait_stored("recorder")
+        for path in running.settings.data_dir.glob(f"{running.settings.paths.history_file.name}*"):
+            path.unlink()
+        order_id = trade(running, 2)
+        assert check_history(running) == 2 * ROWS_A_TRADE
+        until(lambda: finished(running, order_id), running)
+
+
 @pytest.mark.timeout(90 + 10 * KILL_COUNT)
 def test_no_row_is_lost_or_doubled_whoever_is_killed(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
     load, draw = Load(seed=5), random.Random(5)

@@ -166,16 +166,18 @@ def _distance(rows: list[_Row]) -> Resolution:
 
 def _check_starts(rows: list[_Row], resolution: Resolution, reading: Reading) -> None:
     """Each candle begins where one of its size does, and no two at once. Raises BadFile."""
-    before: _Row | None = None
+    for before, row in pairwise(rows):
+        if before.start == row.start:
+            raise BadFile(f"line {row.line}: {_shown(row, reading)} is that of line {before.line} too")
     for row in rows:
-        shown = datetime.fromtimestamp(row.start, reading.zone).isoformat()
-        if before is not None and before.start == row.start:
-            raise BadFile(f"line {row.line}: {shown} is that of line {before.line} too")
         if row.start != begin_of(row.start, resolution, reading.calendar):
-            raise BadFile(f"line {row.line}: no candle of {NAMES[resolution]} begins at {shown}")
+            raise BadFile(f"line {row.line}: no candle of {NAMES[resolution]} begins at {_shown(row, reading)}")
         if row.start > reading.now:
-            raise BadFile(f"line {row.line}: {shown} is not yet")
-        before = row
+            raise BadFile(f"line {row.line}: {_shown(row, reading)} is not yet")
+
+
+def _shown(row: _Row, reading: Reading) -> str:
+    return datetime.fromtimestamp(row.start, reading.zone).isoformat()
 
 
 def begin_of(moment: int, resolution: Resolution, calendar: Calendar) -> int:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.text import SIZE_MAX, TEXT_UNITS_MAX, halves, parse, stripped, wide
+from bus.text import SIZE_MAX, TEXT_UNITS_MAX, base, halves, parse, parse_all, stripped, wide
 
 CONTRACT = Context(prec=34, Emax=6144, Emin=-6143, rounding=ROUND_DOWN, capitals=0, clamp=1, traps=[])
 EXACT = Context(prec=400, Emax=9999, Emin=-9999, rounding=ROUND_DOWN, traps=[])
@@ -131,3 +131,20 @@ def test_hostile_sizes_cost_nothing() -> None:
         for _ in range(100):
             parse(text, 8)
     assert time.process_time() - begun < 0.5
+
+
+@given(numbers=st.lists(st.integers(-TEXT_UNITS_MAX, TEXT_UNITS_MAX)), prec=st.integers(0, 20))
+def test_many_texts_are_parsed_as_one_by_one(numbers: list[int], prec: int) -> None:
+    for written in (stripped, base):
+        assert parse_all([written(number, prec) for number in numbers], prec) == numbers
+
+
+@pytest.mark.parametrize(("text", "prec", "units"), PARSED)
+def test_one_of_many_is_parsed_as_alone(text: str, prec: int, units: int) -> None:
+    assert parse_all(["1", text], prec) == [10**prec, units]
+
+
+@pytest.mark.parametrize("text", ["", ".", "x", "1e", "NaN", "1.2.3", "--1"])
+def test_what_is_no_number_ends_the_parsing_of_many(text: str) -> None:
+    with pytest.raises(ValueError, match="is no number"):
+        parse_all(["1", text], 8)

@@ -239,8 +239,13 @@ class MarketData(Section):
     sec_max: int = setting(604_800, "seconds that k-lines of a second are kept", least=60, most=100_000_000)
     min_max: int = setting(525_600, "minutes that k-lines of a minute are kept", least=60, most=100_000_000)
     hour_max: int = setting(87_600, "hours that k-lines of an hour are kept", least=24, most=10_000_000)
+    skip_first_deal: bool = setting(
+        False,
+        "leave the very first deal of the exchange out, as ViaBTC's marketprice does when it starts with an empty "
+        "store: for comparing the two side by side",
+    )
     kline_row_max: int = setting(
-        10_000, "rows that market.kline gives; of a longer time the newest", least=100, most=1_000_000
+        10_000, "rows that market.kline gives; of a longer time the newest", least=100, most=100_000
     )
 
 

@@ -19,6 +19,7 @@ from market.store import Loaded, Part, Position
 from market.ticks import Ticks
 
 ALWAYS = -(1 << 62)  # before any time
+FIRST_DEAL_ID = 1
 SIZES_S = {Resolution.SEC: 1, Resolution.MIN: MINUTE_S, Resolution.HOUR: HOUR_S}  # of candles counted from 1970
 
 
@@ -98,6 +99,7 @@ class Board:
         self.catalog = EMPTY
         self.position = Position()  # up to which events are applied
         self._settings = settings
+        self._skipped_deal_id = FIRST_DEAL_ID if settings.skip_first_deal else 0
         self._tapes: dict[int, Tape] = {}  # by index of the market
         self._storing: list[Tape] = []
 
@@ -131,7 +133,7 @@ class Board:
             return
         deals = _deals(frames)
         deal_id = self.position.deal_id
-        deals = deals[deals["deal_id"] > deal_id]
+        deals = deals[deals["deal_id"] > max(deal_id, self._skipped_deal_id)]
         if len(deals):
             self._add(deals)
             deal_id = int(deals["deal_id"][-1])

@@ -1,5 +1,6 @@
 """A board: the same for deals in one batch as for one at a time, and what of it the store does not have yet."""
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -75,6 +76,18 @@ def test_deals_that_are_known_count_once() -> None:
     assert made.tape(0).ticks.kept["deal_id"].tolist() == [1, 2, 3]
     assert made.tape(0).series[Resolution.SEC].candles["volume_units"][:, 0].tolist() == [3]
     assert made.position == Position(number=6, deal_id=3)
+
+
+@pytest.mark.parametrize(("skips", "volume"), [(False, 6), (True, 5)])
+def test_the_first_deal_of_an_exchange_counts_unless_it_is_to_be_skipped(skips: bool, volume: int) -> None:
+    made = Board(replace(LIMITS, skip_first_deal=skips))
+    made.know(catalog(*NAMES))
+    made.apply([frame([Deal(BEGIN, 5, 1)], first=1, first_deal_id=1)])
+    assert made.tape(0).last_units == (0 if skips else 5)
+    made.apply([frame([Deal(BEGIN, 6, 2), Deal(BEGIN, 7, 3)], first=3, first_deal_id=2)])
+    assert made.tape(0).last_units == 7
+    assert made.tape(0).series[Resolution.DAY].candles["volume_units"][:, 0].tolist() == [volume]
+    assert made.position == Position(number=5, deal_id=3)
 
 
 def test_the_buckets_of_a_deal() -> None:

@@ -34,7 +34,7 @@ def test_the_readmes_calls_do_what_it_says(running: Running) -> None:
     script = block("README.md", "sh", "rpc()").replace("127.0.0.1:8080", running.settings.http.bind)
     done = subprocess.run(["/bin/sh", "-eu", "-c", script], capture_output=True, text=True, timeout=60, check=True)
     replies = done.stdout.splitlines()
-    assert len(replies) == 6
+    assert len(replies) == 8
     assert all(reply.startswith('{"error": null') for reply in replies)
     assert '"deal_money": "4000"' in replies[3]  # 2 at the seller's 2000
     assert '{"asks": [], "bids": [["2010", "1"]]}' in replies[4]

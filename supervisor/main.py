@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bus.eventlog import Reader
 from conf.alert import alert
 from conf.ready import BEAT, READY
 from conf.rules import BadSettings
@@ -239,6 +238,8 @@ class Supervisor:
 
     def _event_number(self) -> int:
         """Of the last event that consumers can have; 0 when there is no event log, or none that can be read."""
+        from bus.eventlog import Reader  # numpy comes with it: not before `act.warm` has seen to its threads
+
         try:
             return Reader(self.settings.paths.events_dir).durable_number
         except OSError:

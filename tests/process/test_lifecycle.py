@@ -17,6 +17,7 @@ from supervisor import lock
 from tests.process.exchange import PIT, START_TIMEOUT_S, Running, exchange, write_conf
 
 PATIENCE_S = 20.0
+NAMES = ("matcher", "recorder", "history-0", "market", "http")
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +66,14 @@ def lives(process: psutil.Process) -> bool:
 def test_up_returns_when_requests_are_answered(running: Running) -> None:
     assert answers(running)
     rows = running.status()
-    assert {name: row["state"] for name, row in rows.items()} == {"matcher": "ready", "http": "ready"}
+    assert {name: row["state"] for name, row in rows.items()} == dict.fromkeys(NAMES, "ready")
     assert all(row["restart_count"] == 0 and row["memory_size"] > 0 for row in rows.values())
 
 
 def test_status_is_a_table_for_people_and_json_for_tools(running: Running) -> None:
     text = running.pit("status").stdout
     assert f'exchange "{running.settings.instance}" is up' in text
-    assert all(name in text for name in ("matcher", "http", "ready", "MiB"))
+    assert all(word in text for word in (*NAMES, "ready", "MiB", "behind"))
     facts = json.loads(running.pit("status", "--json").stdout)
     assert facts["instance"] == running.settings.instance
     assert facts["data_dir"] == str(running.settings.data_dir)
@@ -136,7 +137,7 @@ def test_restart_returns_when_it_is_ready_again(running: Running, name: str) -> 
 def test_restart_of_nobody_is_refused(running: Running) -> None:
     done = running.pit("restart", "nobody", check=False)
     assert done.returncode == 1
-    assert "there is no process nobody; there are matcher, http" in done.stderr
+    assert f"there is no process nobody; there are {', '.join(NAMES)}" in done.stderr
 
 
 def test_logs_and_snapshot(running: Running) -> None:

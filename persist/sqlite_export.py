@@ -4,21 +4,20 @@ They come in chunks, each read by a question of its own, so that an export that 
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 from bus.catalog import Catalog
 from persist import sqlite_ranges
-from persist.sqlite_found import ORDER_ROW, changes_of, deal_of, order_of
+from persist.sqlite_found import ORDER_ROW, changes_of, deal_of, order_of, orders_by_ids
 from persist.sqlite_link import Found, Link, number_of
-from persist.sqlite_ranges import BY_ROLE, BY_SIDE, NUMBER_MAX, Range, Row, Sorting, Span
+from persist.sqlite_ranges import NUMBER_MAX, Row, Rows, Span, by_role, end_of_chunk, merged
 from persist.store import Change, Deal, Order, Times
 
 CHUNK_COUNT = 5_000  # rows of a table that are read at once
 CHUNK_MOST = 3 * CHUNK_COUNT + 1  # more than come of them: two sides of each deal, and balance updates
 IDS_COUNT = 500  # orders that are read at once by their ids
 
-_CHANGES, _DEALS = Sorting(newest_first=False, tie=BY_ROLE), Sorting(newest_first=False, tie=BY_SIDE)
 Spans = Mapping[str, Span]
 Chunk = tuple[list[Row], Catalog]
 
@@ -26,14 +25,13 @@ Chunk = tuple[list[Row], Catalog]
 def deals(link: Link, user_id: int, market: str, times: Times) -> Iterator[Deal]:
     """Sides of deals."""
 
-    def ranges(found: Found, spans: Spans) -> Iterator[Range]:
-        index = number_of(found.names.market_by_name, market) if market else None
-        wanted = sqlite_ranges.markets_with(None, found.names) if index is None else {index}
+    def rows_in(found: Found, spans: Spans) -> Rows:
+        markets = [number_of(found.names.market_by_name, market)] if market else found.markets_with(None)
         if user_id:
-            return sqlite_ranges.deals_of_user(found.connection, user_id, wanted, spans["deal"], _DEALS)
-        return sqlite_ranges.deals_of_all(wanted, spans["deal"], _DEALS)
+            return sqlite_ranges.deals_of_user(found.connection, user_id, markets, spans["deal"], newest_first=False)
+        return sqlite_ranges.deals_of_all(found.connection, markets, spans["deal"])
 
-    for rows, names in _chunks(link, ("deal",), times, ranges, _DEALS, of_all=not user_id):
+    for rows, names in _chunks(link, ("deal",), times, rows_in, of_all=not user_id):
         yield from (deal_of(row, names) for row in rows)
 
 
@@ -43,43 +41,38 @@ def changes(link: Link, user_id: int, asset: str, times: Times) -> Iterator[Chan
     def number(names: Catalog) -> int | None:
         return number_of(names.asset_by_name, asset) if asset else None
 
-    def ranges(found: Found, spans: Spans) -> Iterator[Range]:
+    def rows_in(found: Found, spans: Spans) -> Rows:
         index = number(found.names)
-        wanted = sqlite_ranges.markets_with(index, found.names)
-        dealt, updated = spans["deal"], spans["balance_update"]
+        markets, dealt, updated = found.markets_with(index), spans["deal"], spans["balance_update"]
         if user_id:
-            yield from sqlite_ranges.deals_of_user(found.connection, user_id, wanted, dealt, _CHANGES)
-            yield from sqlite_ranges.updates_of_user(found.connection, user_id, index, "", updated, _CHANGES)
+            rows = [
+                sqlite_ranges.deals_of_user(found.connection, user_id, markets, dealt, newest_first=False),
+                sqlite_ranges.updates_of_user(found.connection, user_id, index, "", updated, newest_first=False),
+            ]
         else:
-            yield from sqlite_ranges.deals_of_all(wanted, dealt, _CHANGES)
-            yield sqlite_ranges.updates_of_all(index, updated, _CHANGES)
+            rows = [
+                sqlite_ranges.deals_of_all(found.connection, markets, dealt),
+                sqlite_ranges.updates_of_all(found.connection, index, updated),
+            ]
+        return by_role(merged(rows, newest_first=False), newest_first=False)
 
-    tables = ("deal", "balance_update")
-    for rows, names in _chunks(link, tables, times, ranges, _CHANGES, of_all=not user_id):
+    for rows, names in _chunks(link, ("deal", "balance_update"), times, rows_in, of_all=not user_id):
         index = number(names)
         for row in rows:
             yield from changes_of(row, names, index)
 
 
 def _chunks(
-    link: Link,
-    tables: Iterable[str],
-    times: Times,
-    ranges: Callable[[Found, Spans], Iterable[Range]],
-    sorting: Sorting,
-    *,
-    of_all: bool,
+    link: Link, tables: tuple[str, ...], times: Times, rows_in: Callable[[Found, Spans], Rows], *, of_all: bool
 ) -> Iterator[Chunk]:
     """Rows of events. `of_all` users, a chunk ends by number: a question is short even if it finds nothing."""
     first = 0
     while first < NUMBER_MAX:
         with link.question(is_limited=False) as found:
-            spans = {
-                table: Span(max(span.first, first), span.end) for table, span in found.spans(times, tables).items()
-            }
-            end = sqlite_ranges.end_of_chunk(found.connection, spans, CHUNK_COUNT) if of_all else NUMBER_MAX
-            cut = {table: Span(span.first, min(span.end, end)) for table, span in spans.items()}
-            with found.rows(ranges(found, cut), sorting) as rows:
+            spans = {table: span.cut(first, NUMBER_MAX) for table, span in found.spans(times, tables).items()}
+            ends = [end_of_chunk(found.connection, table, spans[table], CHUNK_COUNT) for table in tables if of_all]
+            end = min(ends, default=NUMBER_MAX)
+            with found.taken(rows_in(found, {table: span.cut(0, end) for table, span in spans.items()})) as rows:
                 chunk = list(islice(rows, CHUNK_MOST))
         if len(chunk) == CHUNK_MOST:  # the last deal's other side may be missing
             end = chunk[-1][0]
@@ -90,47 +83,48 @@ def _chunks(
 
 def orders(link: Link, user_id: int, market: str, times: Times) -> Iterator[Order]:
     """Finished orders."""
-    for rows, names in (
-        _orders_of_user(link, user_id, market, times) if user_id else _orders_of_all(link, market, times)
-    ):
+    chunks = _orders_of_user(link, user_id, market, times) if user_id else _orders_of_all(link, market, times)
+    for rows, names in chunks:
         yield from (order_of(row, names) for row in rows)
 
 
 def _orders_of_user(link: Link, user_id: int, market: str, times: Times) -> Iterator[Chunk]:
-    """The user's index knows no times, so his orders are sorted by them once, as ids."""
+    """What is the user's is not in the order of times, so it is sorted once, as ids."""
     with link.question(is_limited=False) as found:
-        of_market, markets = (
-            (" AND market = ?", (number_of(found.names.market_by_name, market),)) if market else ("", ())
+        index = number_of(found.names.market_by_name, market) if market else None
+        wanted, values = ("AND user_order.market = ?", (index,)) if market else ("", ())
+        found_ids = found.connection.execute(
+            f"""SELECT finished_order.id FROM run CROSS JOIN user_order CROSS JOIN finished_order
+            WHERE user_order.run = run.id AND user_order.user_id = ? AND finished_order.id = user_order.id {wanted}
+            AND finish_time >= ? AND finish_time < ? ORDER BY finish_time, finished_order.id""",
+            (user_id, *values, times.start, times.end or math.inf),
         )
-        ids = [order_id for (order_id,) in found.connection.execute(
-            f"SELECT id FROM finished_order INDEXED BY finished_order_user WHERE user_id = ?{of_market} "
-            "AND finish_time >= ? AND finish_time < ? ORDER BY finish_time, id",
-            (user_id, *markets, times.start, times.end or math.inf),
-        )]  # fmt: skip
+        ids = [order_id for (order_id,) in found_ids]
     for place in range(0, len(ids), IDS_COUNT):
-        wanted = ids[place : place + IDS_COUNT]
         with link.question(is_limited=False) as found:
-            marks = ", ".join("?" * len(wanted))
-            rows = found.connection.execute(f"{ORDER_ROW} WHERE id IN ({marks})", wanted).fetchall()
-        by_id = {row[0]: row for row in rows}
-        yield [by_id[order_id] for order_id in wanted], found.names
+            rows = orders_by_ids(found.connection, ids[place : place + IDS_COUNT])
+        yield rows, found.names
 
 
 def _orders_of_all(link: Link, market: str, times: Times) -> Iterator[Chunk]:
-    span = "(finish_time, id) > (?, ?) AND finish_time < ?"
+    """By the index of finish times; a chunk ends by its place there, whatever the market."""
+    end = times.end or math.inf
     last: tuple[float, int] | None = (times.start, 0)
     while last is not None:
-        before, end = last, times.end or math.inf
+        before = last
         with link.question(is_limited=False) as found:
             last = found.connection.execute(
-                "SELECT finish_time, id FROM finished_order INDEXED BY finished_order_time "
-                f"WHERE {span} ORDER BY finish_time, id LIMIT 1 OFFSET ?", (*before, end, CHUNK_COUNT)
-            ).fetchone()  # fmt: skip
-            of_market, markets = (
-                (" AND market = ?", (number_of(found.names.market_by_name, market),)) if market else ("", ())
-            )
+                """SELECT finish_time, id FROM finished_order INDEXED BY finished_order_time
+                WHERE (finish_time, id) > (?, ?) AND finish_time < ?
+                ORDER BY finish_time, id LIMIT 1 OFFSET ?""",
+                (*before, end, CHUNK_COUNT),
+            ).fetchone()
+            index = number_of(found.names.market_by_name, market) if market else None
+            wanted, values = ("AND market = ?", (index,)) if market else ("", ())
             rows = found.connection.execute(
-                f"{ORDER_ROW} INDEXED BY finished_order_time WHERE {span} AND (finish_time, id) <= (?, ?){of_market} "
-                "ORDER BY finish_time, id", (*before, end, *(last or (math.inf, 0)), *markets)
-            ).fetchall()  # fmt: skip
+                f"""{ORDER_ROW} INDEXED BY finished_order_time
+                WHERE (finish_time, id) > (?, ?) AND finish_time < ? AND (finish_time, id) <= (?, ?) {wanted}
+                ORDER BY finish_time, id""",
+                (*before, end, *(last or (math.inf, 0)), *values),
+            ).fetchall()
         yield rows, found.names

@@ -1,21 +1,26 @@
 """Rows of the SQLite file as rows of the history, with names and decimals."""
 
 import sqlite3
+from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import Any
 
 import numpy as np
 
 from bus import catalog
-from bus.catalog import Catalog, Market
+from bus.catalog import Catalog
 from bus.messages import ASSET_VIEW, MARKET_VIEW, Records, Side
 from persist.sqlite_ranges import UPDATE, Row
+from persist.sqlite_rows import DEAL_COLUMNS
 from persist.steps import BUSINESS, MAKER, TAKER, DealSide, steps
 from persist.store import Change, Deal, Order
 
 ORDER_ROW = """SELECT id, create_time, finish_time, user_id, market, source, type, side, price_units, amount_units,
     taker_rate_units, maker_rate_units, deal_stock_units, deal_money_units, deal_fee_units FROM finished_order"""
-_SIDE, _RATE, _MARKET = 2, 12, 4  # places in a row of a deal (persist/sqlite_ranges.py)
+_ASK_RATE, _BID_RATE, _MARKET = (
+    1 + DEAL_COLUMNS.index(name) for name in ("ask_rate_units", "bid_rate_units", "market")
+)
+_SIDE_COLUMN_COUNT = 5
 _EXACT = Context(prec=100)  # digits: more than a product of three numbers of 64 bits has
 
 
@@ -54,10 +59,11 @@ def _views(connection: sqlite3.Connection, table: str, fields: tuple[str, ...], 
 
 def side_of(row: Row, names: Catalog) -> DealSide:
     """The side that a row of a deal is."""
-    # fmt: off
-    (_, _, side, time, market, deal_id, taker_side, price, amount, user_id, order_id, other_id, rate, other_rate,
-     stock_total, money_total) = row
-    # fmt: on
+    _, side, time, market, deal_id, taker_side, price, amount, *both = row
+    ask, bid = both[:_SIDE_COLUMN_COUNT], both[_SIDE_COLUMN_COUNT:]
+    mine, other = (ask, bid) if side == Side.ASK else (bid, ask)
+    order_id, user_id, rate, stock_total, money_total = mine
+    other_id, _, other_rate, *_ = other
     deal = price * amount
     fee, deal_fee = (deal * rate, amount * other_rate) if side == Side.ASK else (amount * rate, deal * other_rate)
     return DealSide(
@@ -93,7 +99,7 @@ def deal_of(row: Row, names: Catalog) -> Deal:
 
 def changes_of(row: Row, names: Catalog, asset: int | None) -> list[Change]:
     """Rows of balance_history, oldest first: what a balance update, or a side of a deal, did to one asset or all."""
-    if row[_SIDE] == UPDATE:
+    if row[1] == UPDATE:
         return [_update_of(row, names)]
     side = side_of(row, names)
     return [
@@ -113,21 +119,19 @@ def changes_of(row: Row, names: Catalog, asset: int | None) -> list[Change]:
 
 def change_count_of(row: Row, names: Catalog, asset: int | None) -> int:
     """How many rows `changes_of` gives, without making them."""
-    if row[_SIDE] == UPDATE:
+    side = row[1]
+    if side == UPDATE:
         return 1
-    fee_count = 1 if row[_RATE] else 0
+    fee_count = 1 if row[_ASK_RATE if side == Side.ASK else _BID_RATE] else 0
     if asset is None:
         return 2 + fee_count
-    return 1 + fee_count if _received(names.market_by_index[row[_MARKET]], row[_SIDE]) == asset else 1
-
-
-def _received(market: Market, side: int) -> int:
-    """The asset that a side gets, which is the one its fee is taken from."""
-    return market.money.index if side == Side.ASK else market.stock.index
+    market = names.market_by_index[row[_MARKET]]
+    received = market.money if side == Side.ASK else market.stock  # from it the fee is taken
+    return 1 + fee_count if received.index == asset else 1
 
 
 def _update_of(row: Row, names: Catalog) -> Change:
-    _, _, _, time, number, user_id, business, change, total, detail = row
+    _, _, time, user_id, number, business, change, total, detail = row
     asset = names.asset_by_index[number]
     return Change(
         time,
@@ -138,6 +142,13 @@ def _update_of(row: Row, names: Catalog) -> Change:
         exact(int(total), asset.prec_save),
         _text(detail),
     )
+
+
+def orders_by_ids(connection: sqlite3.Connection, ids: Sequence[int]) -> list[Row]:
+    """Rows of `finished_order`, in the order of the ids; of those that there are."""
+    marks = ", ".join("?" * len(ids))
+    by_id = {row[0]: row for row in connection.execute(f"{ORDER_ROW} WHERE id IN ({marks})", ids)}
+    return [by_id[order_id] for order_id in ids if order_id in by_id]
 
 
 def order_of(row: Row, names: Catalog) -> Order:

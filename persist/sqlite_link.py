@@ -14,7 +14,7 @@ from typing import NamedTuple
 from bus.catalog import Asset, Catalog, Market
 from persist import sqlite_schema
 from persist.sqlite_found import Names
-from persist.sqlite_ranges import Range, Row, Sorting, Span, merged, span_of
+from persist.sqlite_ranges import Row, Rows, Span, span_of
 from persist.store import StoreDown, StoreWrong, Times
 
 PROGRESS_STEPS = 10_000  # of SQLite's machine, between two looks at the clock: about a millisecond
@@ -30,14 +30,19 @@ class Found(NamedTuple):
     names: Catalog
     deadline_s: float
 
+    def markets_with(self, asset: int | None) -> list[int]:
+        """The numbers of all markets, or of those where an asset is traded."""
+        markets = self.names.market_by_index
+        return [one.index for one in markets if asset is None or asset in (one.stock.index, one.money.index)]
+
     def spans(self, times: Times, tables: Iterable[str]) -> dict[str, Span]:
         """For each table, the numbers of the events of some time."""
         return {table: span_of(self.connection, table, "number", "time", times) for table in tables}
 
     @contextmanager
-    def rows(self, ranges: Iterable[Range], sorting: Sorting) -> Iterator[Iterator[Row]]:
-        """The rows of some ranges, as they are taken. They raise StoreDown when it is too late."""
-        with closing(merged(self.connection, ranges, sorting)) as rows:
+    def taken(self, rows: Rows) -> Iterator[Iterator[Row]]:
+        """The rows, one by one, which raise when it is too late."""
+        with closing(rows):
             yield self._in_time(rows)
 
     def _in_time(self, rows: Iterable[Row]) -> Iterator[Row]:

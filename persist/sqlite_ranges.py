@@ -1,141 +1,163 @@
-"""Ranges of the SQLite file, each in the order of events, and how they are merged.
+"""What the SQLite file is asked for: statements whose rows come in the order of events, one by one.
 
-A row of a deal is one side of it: number, tie, side, and so on (DEAL_ROW); a row of a balance update has 0 as its side
-(UPDATE_ROW). `tie` puts the two sides of one deal in order where both are asked for. Rows begin with what sorts them,
-so they compare as they are.
+A row of a deal is one side of it: number, side, then the other columns of `deal`. A row of a balance update is number,
+0, then the other columns of `balance_update`. So rows of both can be merged as they are.
 """
 
 import sqlite3
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator
+from contextlib import closing
 from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from bus.catalog import Catalog
 from bus.messages import Side
+from persist.sqlite_rows import DEAL_COLUMNS
 from persist.store import Times
 
 NUMBER_MAX = (1 << 63) - 1
-UPDATE = 0  # the side of what is no side of a deal
-BY_ROLE = "taker_side <> {code}"  # the taker before the maker, whose balances changed later (CONTRACT 2.7)
-BY_SIDE = "{code}"  # the seller before the buyer, as rows of deals are written (CONTRACT 2.7)
+UPDATE = 0  # in the place of a side
 
 Row = tuple[Any, ...]
+Rows = Generator[Row, None, None]
 
-_DEAL_ROW = """SELECT number, {tie}, {code}, time, market, deal_id, taker_side, price_units, amount_units,
-    {mine}_user_id, {mine}_order_id, {other}_order_id, {mine}_rate_units, {other}_rate_units,
-    {mine}_stock_total_units, {mine}_money_total_units FROM deal"""
-_UPDATE_ROW = (
-    "SELECT number, 0, 0, time, asset, user_id, business, change_units, total_units, detail FROM balance_update"
-)
-_SIDES = ((int(Side.ASK), "ask", "bid"), (int(Side.BID), "bid", "ask"))
-_IN_SPAN = "number >= ? AND number < ?"
-
-# Every value of an index's second column that goes with one of its first: a step for each of them, not for each row.
-_EACH = """WITH RECURSIVE each(value) AS (
-    SELECT min({second}) FROM {table} WHERE {first} = :first
-    UNION ALL
-    SELECT (SELECT min({second}) FROM {table} WHERE {first} = :first AND {second} > each.value)
-    FROM each WHERE each.value IS NOT NULL
-) SELECT value FROM each WHERE value IS NOT NULL"""
+_DEAL = ", ".join(f"deal.{column}" for column in DEAL_COLUMNS[1:])
+_TAKER_SIDE = 1 + DEAL_COLUMNS.index("taker_side")  # its place in a row
+_UPDATE = "time, user_id, asset, business, change_units, total_units, detail"
 
 
 class Span(NamedTuple):
-    """Numbers of events, or of orders, from the first to before the end."""
+    """Numbers of events, or ids of orders, from the first to before the end."""
 
     first: int
     end: int
 
-
-class Range(NamedTuple):
-    """A statement that gives rows in order, and what is bound to it."""
-
-    sql: str
-    values: Row
+    def cut(self, first: int, end: int) -> "Span":
+        """What of it lies there."""
+        return Span(max(self.first, first), min(self.end, end))
 
 
-class Sorting(NamedTuple):
-    """Which way rows come, and how the sides of one deal do (BY_ROLE, BY_SIDE)."""
-
-    newest_first: bool
-    tie: str
-
-    def text(self, key: str) -> str:
-        """The clause."""
-        return f"ORDER BY {key} {'DESC' if self.newest_first else 'ASC'}"
+ALL = Span(0, NUMBER_MAX)
 
 
-def merged(connection: sqlite3.Connection, ranges: Iterable[Range], sorting: Sorting) -> Generator[Row, None, None]:
-    """The rows of all ranges, in order. To be closed by who does not take all of them."""
-    cursors: list[sqlite3.Cursor] = []
+def rows_of(connection: sqlite3.Connection, sql: str, values: Iterable[Any]) -> Rows:
+    """The rows of a statement as they are found. To be closed by who does not take all."""
+    with closing(connection.execute(sql, tuple(values))) as cursor:
+        yield from cursor
+
+
+def merged(rows: Iterable[Rows], *, newest_first: bool) -> Rows:
+    """The rows of several statements in one order."""
+    rows = list(rows)
     try:
-        cursors.extend(connection.execute(*one) for one in ranges)
-        yield from merge(*cursors, reverse=sorting.newest_first)
+        yield from merge(*rows, reverse=newest_first)
     finally:
-        for cursor in cursors:
-            cursor.close()
+        for one in rows:
+            one.close()
+
+
+def by_role(rows: Rows, *, newest_first: bool) -> Rows:
+    """The same rows; of who traded with himself, his side as taker comes before the other (CONTRACT 2.7).
+
+    His rows of deals come the seller's first, as they are written there, those of balances in this order.
+    """
+    with closing(rows):
+        for _, same in groupby(rows, itemgetter(0)):
+            sides = list(same)
+            if len(sides) > 1:
+                sides.sort(key=lambda row: row[1] != row[_TAKER_SIDE], reverse=newest_first)
+            yield from sides
 
 
 def deals_of_user(
-    connection: sqlite3.Connection, user_id: int, wanted: Collection[int], span: Span, sorting: Sorting
-) -> Iterator[Range]:
-    """What a user sold and bought in some of the markets."""
-    for side in _SIDES:
-        _, mine, _ = side
-        for market in _each(connection, "deal", f"{mine}_user_id", "market", user_id):
-            if market in wanted:
-                where = f"INDEXED BY deal_{mine}_user WHERE {mine}_user_id = ? AND market = ? AND {_IN_SPAN}"
-                yield Range(_deals(side, where, sorting), (user_id, market, *span))
+    connection: sqlite3.Connection, user_id: int, markets: Collection[int], span: Span, *, newest_first: bool
+) -> Rows:
+    """What a user sold and bought in some markets."""
+    way = _way(newest_first)
+    return rows_of(
+        connection,
+        f"""SELECT deal.number, user_deal.side, {_DEAL} FROM run CROSS JOIN user_deal CROSS JOIN deal
+        WHERE user_deal.run = run.id AND user_deal.user_id = ? AND user_deal.number >= ? AND user_deal.number < ?
+        AND user_deal.market IN ({_marks(markets)}) AND deal.number = user_deal.number
+        ORDER BY run.id {way}, user_deal.number {way}, user_deal.side {way}""",
+        (user_id, *span, *markets),
+    )
 
 
-def deals_of_order(order_id: int, sorting: Sorting) -> Iterator[Range]:
+def deals_of_order(connection: sqlite3.Connection, order_id: int, *, newest_first: bool) -> Rows:
     """What an order sold or bought."""
-    for side in _SIDES:
-        _, mine, _ = side
-        yield Range(_deals(side, f"INDEXED BY deal_{mine}_order WHERE {mine}_order_id = ?", sorting), (order_id,))
+    for side, name in ((Side.ASK, "ask"), (Side.BID, "bid")):
+        yield from rows_of(
+            connection,
+            f"SELECT number, {int(side)}, {_DEAL} FROM deal INDEXED BY deal_{name}_order WHERE {name}_order_id = ? "
+            f"ORDER BY number {_way(newest_first)}",
+            (order_id,),
+        )
 
 
-def deals_of_all(wanted: Collection[int], span: Span, sorting: Sorting) -> Iterator[Range]:
-    """Both sides of all deals in some of the markets."""
-    where = f"WHERE {_IN_SPAN} AND market IN ({', '.join('?' * len(wanted))})"
-    for side in _SIDES:
-        yield Range(_deals(side, where, sorting), (*span, *wanted))
-
-
-def markets_with(asset: int | None, names: Catalog) -> set[int]:
-    """The markets where an asset is traded, or all."""
-    markets = names.market_by_index
-    return {one.index for one in markets if asset is None or asset in (one.stock.index, one.money.index)}
+def deals_of_all(connection: sqlite3.Connection, markets: Collection[int], span: Span) -> Rows:
+    """Both sides of all deals in some markets, oldest first."""
+    sql = f"""SELECT number, {_DEAL} FROM deal
+        WHERE number >= ? AND number < ? AND market IN ({_marks(markets)}) ORDER BY number"""
+    for number, *rest in rows_of(connection, sql, (*span, *markets)):
+        for side in Side:
+            yield number, int(side), *rest
 
 
 def updates_of_user(
-    connection: sqlite3.Connection, user_id: int, asset: int | None, business: str, span: Span, sorting: Sorting
-) -> Iterator[Range]:
-    """A user's balance updates, of all assets or one, of all businesses ("") or one."""
-    named = " AND business = ?" if business else ""
-    for each in _each(connection, "balance_update", "user_id", "asset", user_id):
-        if asset is None or each == asset:
-            where = f"INDEXED BY balance_update_user WHERE user_id = ? AND asset = ? AND {_IN_SPAN}{named}"
-            values = (user_id, each, *span) + ((business,) if business else ())
-            yield Range(f"{_UPDATE_ROW} {where} {sorting.text('number')}", values)
+    connection: sqlite3.Connection, user_id: int, asset: int | None, business: str, span: Span, *, newest_first: bool
+) -> Rows:
+    """A user's balance updates of one asset or all (None), of one business or all ("")."""
+    way = _way(newest_first)
+    wanted, values = _conditions(("user_update.asset", asset), ("balance_update.business", business or None))
+    columns = ", ".join(f"balance_update.{column.strip()}" for column in _UPDATE.split(","))
+    return rows_of(
+        connection,
+        f"""SELECT balance_update.number, {UPDATE}, {columns} FROM run CROSS JOIN user_update CROSS JOIN balance_update
+        WHERE user_update.run = run.id AND user_update.user_id = ?
+        AND user_update.number >= ? AND user_update.number < ? AND balance_update.number = user_update.number{wanted}
+        ORDER BY run.id {way}, user_update.number {way}""",
+        (user_id, *span, *values),
+    )
 
 
-def updates_of_all(asset: int | None, span: Span, sorting: Sorting) -> Range:
-    """All balance updates, or those of one asset."""
-    if asset is None:
-        return Range(f"{_UPDATE_ROW} WHERE {_IN_SPAN} {sorting.text('number')}", tuple(span))
-    return Range(f"{_UPDATE_ROW} WHERE {_IN_SPAN} AND asset = ? {sorting.text('number')}", (*span, asset))
+def updates_of_all(connection: sqlite3.Connection, asset: int | None, span: Span) -> Rows:
+    """All balance updates, or those of one asset, oldest first."""
+    wanted, values = _conditions(("asset", asset))
+    return rows_of(
+        connection,
+        f"SELECT number, {UPDATE}, {_UPDATE} FROM balance_update "
+        f"WHERE number >= ? AND number < ?{wanted} ORDER BY number",
+        (*span, *values),
+    )
 
 
-def _deals(side: tuple[int, str, str], where: str, sorting: Sorting) -> str:
-    code, mine, other = side
-    columns = _DEAL_ROW.format(tie=sorting.tie.format(code=code), code=code, mine=mine, other=other)
-    return f"{columns} {where} {sorting.text('number')}"
+def order_ids_of_user(
+    connection: sqlite3.Connection, user_id: int, market: int | None, side: int, span: Span
+) -> Iterator[Rows]:
+    """The ids of a user's orders in one market or all (None), of one side or both (0): highest first in each run."""
+    wanted, values = _conditions(("market", market), ("side", side or None))
+    for (run,) in connection.execute("SELECT id FROM run").fetchall():
+        yield rows_of(
+            connection,
+            f"SELECT id FROM user_order WHERE run = ? AND user_id = ? AND id >= ? AND id < ?{wanted} ORDER BY id DESC",
+            (run, user_id, *span, *values),
+        )
 
 
-def _each(connection: sqlite3.Connection, table: str, first: str, second: str, value: int) -> list[int]:
-    """Markets or assets of which a user has rows."""
-    found = connection.execute(_EACH.format(table=table, first=first, second=second), {"first": value})
-    return [number for (number,) in found.fetchall()]
+def _way(newest_first: bool) -> str:
+    return "DESC" if newest_first else "ASC"
+
+
+def _marks(values: Collection[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _conditions(*wanted: tuple[str, Any]) -> tuple[str, list[Any]]:
+    """More of a WHERE clause, and its values: columns that must have one, unless it is None."""
+    given = [(column, value) for column, value in wanted if value is not None]
+    return "".join(f" AND {column} = ?" for column, _ in given), [value for _, value in given]
 
 
 def span_of(connection: sqlite3.Connection, table: str, key: str, column: str, times: Times) -> Span:
@@ -148,7 +170,8 @@ def span_of(connection: sqlite3.Connection, table: str, key: str, column: str, t
 
 def _first_from(connection: sqlite3.Connection, table: str, key: str, column: str, time: int) -> int:
     """A key that no row with an earlier time reaches, and every other one does."""
-    [[first, last]] = connection.execute(f"SELECT min({key}), max({key}) FROM {table}")
+    [[first]] = connection.execute(f"SELECT min({key}) FROM {table}")
+    [[last]] = connection.execute(f"SELECT max({key}) FROM {table}")  # both in one statement would read all rows
     low, high = (first, last + 1) if first is not None else (0, 0)
     while low < high:
         middle = (low + high) // 2
@@ -162,13 +185,10 @@ def _first_from(connection: sqlite3.Connection, table: str, key: str, column: st
     return int(low)
 
 
-def end_of_chunk(connection: sqlite3.Connection, spans: Mapping[str, Span], row_count: int) -> int:
-    """Where to end so that in its span no table has more than so many rows."""
-    end = NUMBER_MAX
-    for table, span in spans.items():
-        row = connection.execute(
-            f"SELECT number FROM {table} WHERE {_IN_SPAN} ORDER BY number LIMIT 1 OFFSET ?", (*span, row_count)
-        ).fetchone()
-        if row is not None:
-            end = min(end, row[0])
-    return end
+def end_of_chunk(connection: sqlite3.Connection, table: str, span: Span, row_count: int) -> int:
+    """Where a chunk of the span must end to hold so many of the table's rows at most; NUMBER_MAX if it need not."""
+    row = connection.execute(
+        f"SELECT number FROM {table} WHERE number >= ? AND number < ? ORDER BY number LIMIT 1 OFFSET ?",
+        (*span, row_count),
+    ).fetchone()
+    return NUMBER_MAX if row is None else int(row[0])

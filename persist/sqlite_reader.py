@@ -1,24 +1,20 @@
 """The history in a SQLite file: the reader. persist/sqlite_schema.py says what is in the file.
 
-A user's deals stand in two indexes, as seller and as buyer, each by market; his balance updates in one, by asset. What
-is asked for are ranges of those, each in the order of events, and rows of several ranges are merged as they come. So a
-page costs what it shows and what lies before it: the first one little, a far one more. Times are found by bisection:
-they never go backwards from event to event, nor from order to order.
+Rows come newest first, one by one. So a page costs what it shows and what lies before it: the first one little, a far
+one more. Times are found by bisection: they never go backwards from event to event, nor from order to order.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from bus.catalog import Catalog
 from conf.settings import Settings
 from persist import sqlite_export, sqlite_ranges
-from persist.sqlite_found import ORDER_ROW, change_count_of, changes_of, deal_of, order_of
+from persist.sqlite_found import change_count_of, changes_of, deal_of, order_of, orders_by_ids
 from persist.sqlite_link import Found, Link, number_of
-from persist.sqlite_ranges import BY_ROLE, BY_SIDE, NUMBER_MAX, Range, Row, Sorting, Span, span_of
+from persist.sqlite_ranges import ALL, NUMBER_MAX, Row, Rows, by_role, merged, span_of
 from persist.steps import BUSINESS
 from persist.store import Change, Deal, Order, Page, Times
-
-_CHANGES, _DEALS = Sorting(newest_first=True, tie=BY_ROLE), Sorting(newest_first=True, tie=BY_SIDE)
 
 
 class SqliteReader:
@@ -31,42 +27,38 @@ class SqliteReader:
         """Newest first; an empty asset or business is every one."""
         with self._link.question() as found:
             index = number_of(found.names.asset_by_name, asset) if asset else None
-            ranges = _changes(found, user_id, index, business, found.spans(times, ("deal", "balance_update")))
-            with found.rows(ranges, _CHANGES) as rows:
+            with found.taken(_changes(found, user_id, index, business, times)) as rows:
                 return _page_of_changes(rows, found.names, index, page)
 
     def orders(self, user_id: int, market: str, side: int, times: Times, page: Page) -> list[Order]:
         """The highest id first, by the times of their creation; side 0 is both."""
-        if page.offset < 0:
-            return []
         with self._link.question() as found:
             index = number_of(found.names.market_by_name, market)
             span = span_of(found.connection, "finished_order", "id", "create_time", times)
-            of_side, sides = (" AND side = ?", (side,)) if side else ("", ())
-            rows = found.connection.execute(
-                f"{ORDER_ROW} INDEXED BY finished_order_user WHERE user_id = ? AND market = ? AND id >= ? AND id < ?"
-                f"{of_side} ORDER BY id DESC LIMIT ? OFFSET ?",
-                (user_id, index, *span, *sides, page.limit, page.offset),
-            ).fetchall()
-            return [order_of(row, found.names) for row in rows]
+            ids = sqlite_ranges.order_ids_of_user(found.connection, user_id, index, side, span)
+            with found.taken(merged(ids, newest_first=True)) as rows:
+                wanted = [order_id for (order_id,) in _cut(rows, page)]
+            return [order_of(row, found.names) for row in orders_by_ids(found.connection, wanted)]
 
     def order(self, order_id: int) -> Order | None:
         """One by its id."""
         with self._link.question() as found:
-            row = found.connection.execute(f"{ORDER_ROW} WHERE id = ?", (order_id,)).fetchone()
-            return None if row is None else order_of(row, found.names)
+            rows = orders_by_ids(found.connection, [order_id])
+            return order_of(rows[0], found.names) if rows else None
 
     def deals_of_order(self, order_id: int, page: Page) -> list[Deal]:
         """Newest first."""
         with self._link.question() as found:
-            return _page_of_deals(found, sqlite_ranges.deals_of_order(order_id, _DEALS), page)
+            return _page_of_deals(
+                found, sqlite_ranges.deals_of_order(found.connection, order_id, newest_first=True), page
+            )
 
     def deals_of_user(self, user_id: int, market: str, page: Page) -> list[Deal]:
         """Newest first."""
         with self._link.question() as found:
-            wanted = {number_of(found.names.market_by_name, market)}
-            ranges = sqlite_ranges.deals_of_user(found.connection, user_id, wanted, Span(0, NUMBER_MAX), _DEALS)
-            return _page_of_deals(found, ranges, page)
+            markets = [number_of(found.names.market_by_name, market)]
+            rows = sqlite_ranges.deals_of_user(found.connection, user_id, markets, ALL, newest_first=True)
+            return _page_of_deals(found, rows, page)
 
     def all_orders(self, user_id: int, market: str, times: Times) -> Iterator[Order]:
         """For an export: oldest first, by finish time; user 0 and market "" are all of them."""
@@ -85,23 +77,28 @@ class SqliteReader:
         self._link.close()
 
 
-def _page_of_deals(found: Found, ranges: Iterable[Range], page: Page) -> list[Deal]:
-    if page.offset < 0:
-        return []
-    with found.rows(ranges, _DEALS) as rows:
-        wanted = islice(rows, page.offset, min(page.offset + page.limit, NUMBER_MAX))
-        return [deal_of(row, found.names) for row in wanted]
+def _cut(rows: Iterable[Row], page: Page) -> Iterable[Row]:
+    """The rows of a page."""
+    return islice(rows, page.offset, min(page.offset + page.limit, NUMBER_MAX)) if page.offset >= 0 else ()
 
 
-def _changes(
-    found: Found, user_id: int, asset: int | None, business: str, spans: Mapping[str, Span]
-) -> Iterator[Range]:
-    """What changed a user's balances."""
+def _page_of_deals(found: Found, rows: Rows, page: Page) -> list[Deal]:
+    with found.taken(rows) as taken:
+        return [deal_of(row, found.names) for row in _cut(taken, page)]
+
+
+def _changes(found: Found, user_id: int, asset: int | None, business: str, times: Times) -> Rows:
+    """Deals and balance updates of a user, newest first."""
+    spans = found.spans(times, ("deal", "balance_update"))
+    rows = [
+        sqlite_ranges.updates_of_user(
+            found.connection, user_id, asset, business, spans["balance_update"], newest_first=True
+        )
+    ]
     if business in ("", BUSINESS):
-        markets = sqlite_ranges.markets_with(asset, found.names)
-        yield from sqlite_ranges.deals_of_user(found.connection, user_id, markets, spans["deal"], _CHANGES)
-    updates = spans["balance_update"]
-    yield from sqlite_ranges.updates_of_user(found.connection, user_id, asset, business, updates, _CHANGES)
+        markets = found.markets_with(asset)
+        rows.append(sqlite_ranges.deals_of_user(found.connection, user_id, markets, spans["deal"], newest_first=True))
+    return by_role(merged(rows, newest_first=True), newest_first=True)
 
 
 def _page_of_changes(rows: Iterable[Row], names: Catalog, asset: int | None, page: Page) -> list[Change]:

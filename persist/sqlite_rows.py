@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -34,16 +35,27 @@ def deal_rows(events: Records) -> Iterable[Row]:
     return zip(*(_column(deals[name]) for name in DEAL_COLUMNS), strict=True)
 
 
-def order_rows(events: Records) -> Iterable[Row]:
-    """Rows of `finished_order`: of what traded, and of every market order (CONTRACT 2.6)."""
-    orders = events[events["kind"] == EventKind.ORDER_FINISH]["order"]
-    orders = orders[orders["deal_stock_units"].any(axis=1) | (orders["type"] == OrderType.MARKET)]
+def finished_orders(events: Records) -> Records:
+    """The orders that come into the history: what traded, and every market order (CONTRACT 2.6)."""
+    orders: Records = events[events["kind"] == EventKind.ORDER_FINISH]["order"]
+    wanted: Records = orders[orders["deal_stock_units"].any(axis=1) | (orders["type"] == OrderType.MARKET)]
+    return wanted
+
+
+def order_rows(orders: Records) -> Iterable[Row]:
+    """Rows of `finished_order`."""
     return zip(
         *(_column(orders[name]) for name in _ORDER_COLUMNS_BEFORE),
         _texts(orders["source"], orders["source_size"]),
         *(_column(orders[name]) for name in _ORDER_COLUMNS_BEHIND),
         strict=True,
     )
+
+
+def order_entries(orders: Records, run: int) -> Iterable[Row]:
+    """Rows of `user_order`, in its order: so they are entered in one pass."""
+    orders = orders[np.lexsort((orders["id"], orders["user_id"]))]
+    return zip(repeat(run), *(orders[name].tolist() for name in ("user_id", "id", "market", "side")))
 
 
 def update_rows(events: Records, frames: Sequence[Frame]) -> Iterable[Row]:

@@ -7,9 +7,16 @@
     asset, market   names and decimals, by the numbers with which the others refer to them
     position        the number of the last event that is stored
 
+    user_deal, user_order, user_update     what is whose, in runs
+    run                                    each run, and how many entries it has
+
 All numbers are whole, in the units of bus/messages.py. Those of 128 bits are integers when 64 suffice, and otherwise
 their digits as text, for which their columns have no type. A `number` is the event's: rows are in the order of events,
 and times go with them.
+
+An index by user over everything would be entered all over: the larger it is, the more pages each transaction changes.
+So it begins anew, as the next run, after a million entries: what is written stays in a small part of the file, however
+large that grows. Who looks for a user's rows looks into each run, the newest one first.
 
 The write-ahead log is synced when it is copied into the file, not with each transaction. What a power cut takes away
 is the end of the history, and the position with it: the file says where to go on, and the events are in the event log
@@ -25,8 +32,9 @@ from persist.store import StoreDown, StoreWrong
 
 APPLICATION_ID = 0x54504948  # "TPIH", in the file's header
 VERSION = 1
-PAGE_SIZE = 2048  # indexes are entered all over: smaller pages are less to write (docs/history.md has figures)
+PAGE_SIZE = 2048  # entries by user come to most pages of a run: the smaller these are, the less is written
 CACHE_SIZE = 64 << 20
+RUN_ENTRY_COUNT = 1 << 20
 WAL_SIZE = 128 << 20  # at which the log is copied into the file: a page that was changed often is written once
 WAL_SIZE_MAX = 2 * WAL_SIZE  # it gets as long only when readers hold it; then they are waited for
 LOCK_TIMEOUT_S = 2.0
@@ -65,8 +73,6 @@ TABLES = (
     price_units INTEGER NOT NULL,
     amount_units INTEGER NOT NULL,{_BY_SIDE.format(side="ask")},{_BY_SIDE.format(side="bid")}
 )""",
-    "CREATE INDEX deal_ask_user ON deal (ask_user_id, market)",
-    "CREATE INDEX deal_bid_user ON deal (bid_user_id, market)",
     "CREATE INDEX deal_ask_order ON deal (ask_order_id)",
     "CREATE INDEX deal_bid_order ON deal (bid_order_id)",
     """CREATE TABLE finished_order (
@@ -86,7 +92,6 @@ TABLES = (
     deal_money_units NOT NULL,
     deal_fee_units NOT NULL
 )""",
-    "CREATE INDEX finished_order_user ON finished_order (user_id, market)",
     "CREATE INDEX finished_order_time ON finished_order (finish_time)",
     """CREATE TABLE balance_update (
     number INTEGER PRIMARY KEY,
@@ -98,7 +103,30 @@ TABLES = (
     total_units NOT NULL,
     detail TEXT NOT NULL
 )""",
-    "CREATE INDEX balance_update_user ON balance_update (user_id, asset)",
+    "CREATE TABLE run (id INTEGER PRIMARY KEY, entry_count INTEGER NOT NULL)",
+    """CREATE TABLE user_deal (
+    run INTEGER NOT NULL REFERENCES run,
+    user_id INTEGER NOT NULL,
+    number INTEGER NOT NULL REFERENCES deal,
+    side INTEGER NOT NULL,
+    market INTEGER NOT NULL,
+    PRIMARY KEY (run, user_id, number, side)
+) WITHOUT ROWID""",
+    """CREATE TABLE user_order (
+    run INTEGER NOT NULL REFERENCES run,
+    user_id INTEGER NOT NULL,
+    id INTEGER NOT NULL REFERENCES finished_order,
+    market INTEGER NOT NULL,
+    side INTEGER NOT NULL,
+    PRIMARY KEY (run, user_id, id)
+) WITHOUT ROWID""",
+    """CREATE TABLE user_update (
+    run INTEGER NOT NULL REFERENCES run,
+    user_id INTEGER NOT NULL,
+    number INTEGER NOT NULL REFERENCES balance_update,
+    asset INTEGER NOT NULL,
+    PRIMARY KEY (run, user_id, number)
+) WITHOUT ROWID""",
 )
 
 _WRONG = {

@@ -14,7 +14,9 @@ from persist.sqlite_rows import (
     asset_rows,
     deal_rows,
     events_of,
+    finished_orders,
     market_rows,
+    order_entries,
     order_rows,
     update_rows,
 )
@@ -28,6 +30,12 @@ def _insert(table: str, column_count: int) -> str:
 _INSERT_DEAL = _insert("deal", len(DEAL_COLUMNS))
 _INSERT_ORDER = _insert("finished_order", 15)
 _INSERT_UPDATE = _insert("balance_update", 8)
+_ENTER_ORDER = _insert("user_order", 5)
+_ENTER_DEALS = """INSERT INTO user_deal
+    SELECT :run, ask_user_id, number, 1, market FROM deal WHERE number > :number UNION ALL
+    SELECT :run, bid_user_id, number, 2, market FROM deal WHERE number > :number ORDER BY 2, 3, 4"""
+_ENTER_UPDATES = """INSERT INTO user_update
+    SELECT :run, user_id, number, asset FROM balance_update WHERE number > :number ORDER BY 2, 3"""
 
 
 class SqliteWriter:
@@ -110,12 +118,31 @@ class SqliteWriter:
         new = [row for row in rows if row[0] not in known]
         connection.executemany(_insert(table, len(rows[0])), new)
 
-    @staticmethod
-    def _insert(connection: sqlite3.Connection, frames: Sequence[Frame]) -> None:
+    def _insert(self, connection: sqlite3.Connection, frames: Sequence[Frame]) -> None:
         events = events_of(frames)
+        orders = finished_orders(events)
         connection.executemany(_INSERT_DEAL, deal_rows(events))
-        connection.executemany(_INSERT_ORDER, order_rows(events))
+        connection.executemany(_INSERT_ORDER, order_rows(orders))
         connection.executemany(_INSERT_UPDATE, update_rows(events, frames))
+        run = self._run(connection)
+        new = {"run": run, "number": self._number}
+        entered = [
+            connection.execute(_ENTER_DEALS, new),
+            connection.executemany(_ENTER_ORDER, order_entries(orders, run)),
+            connection.execute(_ENTER_UPDATES, new),
+        ]
+        count = sum(max(0, done.rowcount) for done in entered)
+        connection.execute("UPDATE run SET entry_count = entry_count + ? WHERE id = ?", (count, run))
+
+    @staticmethod
+    def _run(connection: sqlite3.Connection) -> int:
+        """The run for the next entries."""
+        last = connection.execute("SELECT id, entry_count FROM run ORDER BY id DESC LIMIT 1").fetchone()
+        if last is not None and last[1] < sqlite_schema.RUN_ENTRY_COUNT:
+            return int(last[0])
+        run = 1 if last is None else int(last[0]) + 1
+        connection.execute("INSERT INTO run VALUES (?, 0)", (run,))
+        return run
 
     def _move(self, connection: sqlite3.Connection, number: int) -> None:
         moved = connection.execute("UPDATE position SET number = ? WHERE number = ?", (number, self._number))

@@ -190,8 +190,10 @@ def _questions(report: Report, settings: Settings, count: int) -> None:
         for user_id in draw.integers(1, orders.USER_COUNT + 1, count).tolist():
             begin_s = time.perf_counter()
             socket.send(call(METHODS[name], [user_id, *rest], tag=1))
-            if not socket.poll(REPLY_TIMEOUT_MS) or unpack(socket.recv()).total != Code.OK:
-                raise click.ClickException(f"{name} was not answered")
+            if not socket.poll(REPLY_TIMEOUT_MS):
+                raise click.ClickException(f"{name} was not answered in {REPLY_TIMEOUT_MS} ms")
+            if (code := Code(unpack(socket.recv()).total)) != Code.OK:
+                raise click.ClickException(f"{name} was answered with {code.name}")
             times_ms.append((time.perf_counter() - begin_s) * 1000)
         what = f"{name}, {PAGE_COUNT} newest records, median"
         report.add(what, float(np.median(times_ms)), "ms", "", percentile_text(times_ms, "ms", PERCENTS))

@@ -155,7 +155,9 @@ class Session:
             cursor.execute(f"USE `{self._address.database}`")
             # Not READ COMMITTED: servers that log statements for their replicas would refuse it.
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            cursor.execute(f"SET autocommit = 0, innodb_lock_wait_timeout = {LOCK_TIMEOUT_S}")
+            cursor.execute("SET autocommit = 0")
+            # Of a row, and of a table that somebody alters: shorter than ours, so that nobody waits there for nobody.
+            cursor.execute(f"SET innodb_lock_wait_timeout = {LOCK_TIMEOUT_S}, lock_wait_timeout = {LOCK_TIMEOUT_S}")
             if is_mariadb(self._connection):
                 # A recorder whose machine is gone must not hold its lock for ever.
                 cursor.execute(f"SET max_statement_time = 0, idle_transaction_timeout = {int(TIMEOUT_S)}")

@@ -137,17 +137,24 @@ def test_columns_of_ours_hold_the_greatest_numbers_and_the_longest_texts(mysql_s
 
 
 def test_a_fee_of_more_decimals_than_mysql_has_is_rounded_half_away(mysql_settings: Settings) -> None:
-    for units, prec in ((5, 31), (-5, 31), (4, 31), (-4, 31), (15 * 10**17, 48), (-(10**40 + 499), 33)):
-        with localcontext(prec=100):
-            exact = Decimal(units).scaleb(-prec).quantize(Decimal(1).scaleb(-30), ROUND_HALF_UP)
-        assert ask(mysql_settings, f"SELECT {number(units, prec)}") == [(exact,)]
+    fees = ((5, 31), (-5, 31), (4, 31), (-4, 31), (15 * 10**17, 48), (-(10**40 + 499), 33))
+    with localcontext(prec=100):
+        exact = tuple(
+            Decimal(units).scaleb(-prec).quantize(Decimal(1).scaleb(-30), ROUND_HALF_UP) for units, prec in fees
+        )
+    literals = ", ".join(number(units, prec) for units, prec in fees)
+    assert ask(mysql_settings, f"SELECT {literals}") == [exact]
 
 
-@pytest.mark.parametrize("units", [0, 1, -1, 10, 12_345, -(10**18) + 1, 10**37 - 1, 1 - 10**37])
-def test_a_number_is_the_same_number_there(mysql_settings: Settings, units: int) -> None:
-    for prec in (0, 1, 4, 5, 8, 16, 18, 20, 30):
-        with localcontext(prec=100):
-            assert ask(mysql_settings, f"SELECT {number(units, prec)}") == [(Decimal(units).scaleb(-prec),)]
+def test_a_number_is_the_same_number_there(mysql_settings: Settings) -> None:
+    numbers = [
+        (units, prec)
+        for units in (0, 1, -1, 10, 12_345, -(10**18) + 1, 10**37 - 1, 1 - 10**37)
+        for prec in (0, 1, 4, 5, 8, 16, 18, 20, 30)
+    ]
+    literals = ", ".join(number(units, prec) for units, prec in numbers)
+    with localcontext(prec=100):
+        assert ask(mysql_settings, f"SELECT {literals}") == [tuple(Decimal(u).scaleb(-p) for u, p in numbers)]
 
 
 def test_an_order_that_is_there_already_is_named_and_nothing_is_stored(mysql_settings: Settings) -> None:

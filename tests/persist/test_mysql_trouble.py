@@ -146,6 +146,20 @@ def test_locks_are_waited_for_and_then_it_is_down(mysql_settings: Settings, monk
     finish(mysql_settings, frames, catalog)
 
 
+def test_a_table_that_somebody_else_has_is_waited_for(
+    mysql_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("persist.mysql_store.LOCK_TIMEOUT_S", 1)
+    frames, catalog = making.random_play(27)
+    with closing(MySqlWriter(mysql_settings)) as writer:
+        writer.open()
+        with held(mysql_settings, "LOCK TABLES trade_history.balance_history_1 WRITE"):
+            with pytest.raises(StoreDown, match="Lock wait timeout"):
+                writer.write(frames, catalog)
+            assert writer.open() == 0
+    finish(mysql_settings, frames, catalog)
+
+
 def test_a_server_that_only_reads_is_down(mysql_settings: Settings, mariadb: MariaDb) -> None:
     frames, catalog = making.random_play(25)
     ask(mysql_settings, "CREATE OR REPLACE USER mortal@'127.0.0.1' IDENTIFIED BY 'm'")

@@ -3,7 +3,6 @@
 They come in chunks, each read by a question of its own, so that an export that takes minutes holds up nothing.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
@@ -97,7 +96,7 @@ def _orders_of_user(link: Link, user_id: int, market: str, times: Times) -> Iter
             f"""SELECT finished_order.id FROM run CROSS JOIN user_order CROSS JOIN finished_order
             WHERE user_order.run = run.id AND user_order.user_id = ? AND finished_order.id = user_order.id {wanted}
             AND finish_time >= ? AND finish_time < ? ORDER BY finish_time, finished_order.id""",
-            (user_id, *values, times.start, times.end or math.inf),
+            (user_id, *values, times.start, times.end or NUMBER_MAX),
         )
         ids = [order_id for (order_id,) in found_ids]
     for place in range(0, len(ids), IDS_COUNT):
@@ -108,7 +107,7 @@ def _orders_of_user(link: Link, user_id: int, market: str, times: Times) -> Iter
 
 def _orders_of_all(link: Link, market: str, times: Times) -> Iterator[Chunk]:
     """By the index of finish times; a chunk ends by its place there, whatever the market."""
-    end = times.end or math.inf
+    end = times.end or NUMBER_MAX
     last: tuple[float, int] | None = (times.start, 0)
     while last is not None:
         before = last
@@ -125,6 +124,6 @@ def _orders_of_all(link: Link, market: str, times: Times) -> Iterator[Chunk]:
                 f"""{ORDER_ROW} INDEXED BY finished_order_time
                 WHERE (finish_time, id) > (?, ?) AND finish_time < ? AND (finish_time, id) <= (?, ?) {wanted}
                 ORDER BY finish_time, id""",
-                (*before, end, *(last or (math.inf, 0)), *values),
+                (*before, end, *(last or (NUMBER_MAX, 0)), *values),
             ).fetchall()
         yield rows, found.names

@@ -74,8 +74,10 @@ def deals_of_user(
     connection: sqlite3.Connection, user_id: int, markets: Collection[int], span: Span, *, newest_first: bool
 ) -> Rows:
     """What a user sold and bought in some markets."""
+    if not markets:  # SQLite would look everywhere for nothing
+        return
     way = _way(newest_first)
-    return rows_of(
+    yield from rows_of(
         connection,
         f"""SELECT deal.number, user_deal.side, {_DEAL} FROM run CROSS JOIN user_deal CROSS JOIN deal
         WHERE user_deal.run = run.id AND user_deal.user_id = ? AND user_deal.number >= ? AND user_deal.number < ?

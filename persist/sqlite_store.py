@@ -74,9 +74,9 @@ class SqliteWriter:
         try:
             with sqlite_schema.trouble(self._file):
                 connection.execute("BEGIN IMMEDIATE")
+                self._move(connection, number)
                 self._name(connection, catalog)
                 self._insert(connection, frames)
-                self._move(connection, number)
                 connection.execute("COMMIT")
         except BaseException:
             self.close()
@@ -99,6 +99,11 @@ class SqliteWriter:
             self.close()
             raise StoreDown(f"{self._file} was moved or removed")
         return self._connection
+
+    def _move(self, connection: sqlite3.Connection, number: int) -> None:
+        moved = connection.execute("UPDATE position SET number = ? WHERE number = ?", (number, self._number))
+        if moved.rowcount != 1:
+            raise StoreDown(f"{self._file}: somebody else has written there")
 
     def _name(self, connection: sqlite3.Connection, catalog: Catalog) -> None:
         """Write down what numbers of assets and markets mean. Raises StoreWrong when they meant something else."""
@@ -143,11 +148,6 @@ class SqliteWriter:
         run = 1 if last is None else int(last[0]) + 1
         connection.execute("INSERT INTO run VALUES (?, 0)", (run,))
         return run
-
-    def _move(self, connection: sqlite3.Connection, number: int) -> None:
-        moved = connection.execute("UPDATE position SET number = ? WHERE number = ?", (number, self._number))
-        if moved.rowcount != 1:
-            raise StoreDown(f"{self._file}: somebody else has written there")
 
     def _bound_log(self, connection: sqlite3.Connection) -> None:
         """Copy the log into the file and begin it anew when it is too long, because readers were never all away."""

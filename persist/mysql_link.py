@@ -71,7 +71,7 @@ def connect(address: Address, *, timeout_s: float, flags: int = 0) -> Connection
             charset=CHARSET,
             sql_mode=SQL_MODE,
             init_command="SET time_zone = '+00:00', sql_notes = 0",
-            connect_timeout=CONNECT_TIMEOUT_S,
+            connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
             read_timeout=timeout_s,
             write_timeout=timeout_s,
             client_flag=flags,

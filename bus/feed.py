@@ -4,11 +4,15 @@ PUB drops what a slow subscriber does not take, and says nothing to one that was
 only if it continues what is known; if not, the gap is filled: from the event log on the same machine, or through
 the matcher's replay socket on another one. A feed that has been quiet for a while looks there too, because the last
 frame before the silence may be the one that was lost.
+
+A feed that is far behind takes no published frames at all until it has caught up: they would wait in memory, here and
+in the matcher, and all of them are in the log.
 """
 
 import time
 from collections.abc import Iterator
 from enum import Enum
+from math import ceil
 from typing import Any, Protocol, Self
 
 import zmq
@@ -20,6 +24,8 @@ from conf.paths import Paths
 
 QUIET_MS = 500  # without an event: then see whether one was missed
 REPLAY_TIMEOUT_MS = 2_000
+FAR_BEHIND_COUNT = 256  # missed frames one after the other
+REJOINED_QUIET_MS = 50  # instead of QUIET_MS: a subscription takes effect a moment after it was asked for
 
 
 class Step(Enum):
@@ -78,8 +84,11 @@ class Replay:
 
 
 def follow(bind: str, paths: Paths, after_number: int) -> "Feed":
-    """The feed of the exchange on this machine; `bind` is the setting of the bus."""
-    return Feed(address(bind, paths.sockets_dir, "events"), Reader(paths.events_dir), after_number)
+    """The feed of the exchange on this machine; `bind` is the setting of the bus.
+
+    What is published while nobody looks it takes from the log, instead of keeping it here and in the matcher.
+    """
+    return Feed(address(bind, paths.sockets_dir, "events"), Reader(paths.events_dir), after_number, newest_only=True)
 
 
 class Feed:
@@ -98,15 +107,21 @@ class Feed:
         source: Source,
         after_number: int,
         context: "zmq.Context[Any] | None" = None,
+        *,
+        newest_only: bool = False,
     ) -> None:
+        """With `newest_only` one published frame waits, the latest; those before it are had from the source."""
         self.last_number = after_number
         self._source = source
         self._socket = (context or zmq.Context.instance()).socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self._socket.setsockopt(zmq.CONFLATE, newest_only)
         self._socket.set_hwm(ENDPOINTS["events"].high_water_count)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         self._socket.connect(subscribe_address)
+        self._is_subscribed = True
         self._missed: Iterator[Frame] = source.frames(after_number)
+        self._missed_count = 0  # taken one after the other
         self._looked_s = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -130,11 +145,12 @@ class Feed:
         """The next events, or None when none came in time. Raises Gone when some can't be had any more."""
         deadline_s = time.monotonic() + timeout_ms / 1000
         while True:
-            frame = next(self._missed, None) or self._published(deadline_s)
+            frame = self._from_source() or self._published(deadline_s)
             if frame is None:
-                if time.monotonic() < self._looked_s + QUIET_MS / 1000:
+                if (now := time.monotonic()) >= self._look_at:
+                    self._look()
+                elif now >= deadline_s:
                     return None
-                self._look()
                 continue
             step = decide(self.last_number, frame.first, len(frame.records))
             if step is Step.TAKE:
@@ -147,11 +163,39 @@ class Feed:
         """Close the socket."""
         self._socket.close()
 
+    def _from_source(self) -> Frame | None:
+        """The next of the events that were missed. Raises Gone."""
+        frame = next(self._missed, None)
+        if frame is None:
+            if not self._is_subscribed:
+                self._rejoin()
+                frame = next(self._missed, None)
+            self._missed_count = 0
+            return frame
+        self._missed_count += 1
+        if self._missed_count == FAR_BEHIND_COUNT:
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, b"")
+            self._is_subscribed = False
+        if not self._is_subscribed:
+            self._socket.getsockopt(zmq.EVENTS)  # this look drops what still comes
+        return frame
+
+    def _rejoin(self) -> None:
+        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._is_subscribed = True
+        self._look()
+        self._looked_s -= (QUIET_MS - REJOINED_QUIET_MS) / 1000
+
     def _look(self) -> None:
         """See what was missed."""
         self._missed = self._source.frames(self.last_number)
         self._looked_s = time.monotonic()
 
+    @property
+    def _look_at(self) -> float:
+        """When something may have been missed."""
+        return self._looked_s + QUIET_MS / 1000
+
     def _published(self, deadline_s: float) -> Frame | None:
-        wait_ms = max(0, int((deadline_s - time.monotonic()) * 1000))
+        wait_ms = max(0, ceil((min(deadline_s, self._look_at) - time.monotonic()) * 1000))
         return unpack(self._socket.recv()) if self._socket.poll(wait_ms) else None

@@ -17,6 +17,7 @@ from bus.messages import Frame, unpack
 from tests.bus.making import frame, numbers
 
 WAIT_MS = 5_000
+QUIET_MS = 100
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,14 @@ class Published:
         self._socket.bind(self.address)
 
     def wait_for_subscriber(self) -> None:
+        self.wait_for(b"\x01")
+
+    def wait_for_the_end_of_it(self) -> None:
+        self.wait_for(b"\x00")
+
+    def wait_for(self, word: bytes) -> None:
         assert self._socket.poll(WAIT_MS)
-        assert self._socket.recv() == b"\x01"
+        assert self._socket.recv() == word
 
     def add(self, count: int, *, published: bool = True) -> None:
         data = frame(self.writer.last_number + 1, count)
@@ -78,6 +85,11 @@ def published(tmp_path: Path, context: "zmq.Context[Any]") -> Iterator[Published
     made.close()
 
 
+@pytest.fixture(params=[False, True], ids=["all wait", "the newest waits"])
+def newest_only(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 def take(source: Feed, last: int) -> list[Frame]:
     """Receive until event `last` is there."""
     frames: list[Frame] = []
@@ -87,8 +99,8 @@ def take(source: Feed, last: int) -> list[Frame]:
     return frames
 
 
-def test_published_events_arrive(published: Published, context: "zmq.Context[Any]") -> None:
-    with Feed(published.address, Reader(published.directory), 0, context) as events:
+def test_published_events_arrive(published: Published, context: "zmq.Context[Any]", newest_only: bool) -> None:
+    with Feed(published.address, Reader(published.directory), 0, context, newest_only=newest_only) as events:
         published.wait_for_subscriber()
         published.add(3)
         published.add(2)
@@ -96,17 +108,17 @@ def test_published_events_arrive(published: Published, context: "zmq.Context[Any
         assert events.receive(0) is None
 
 
-def test_it_starts_with_what_the_log_has(published: Published, context: "zmq.Context[Any]") -> None:
+def test_it_starts_with_what_the_log_has(published: Published, context: "zmq.Context[Any]", newest_only: bool) -> None:
     for _ in range(50):
         published.add(10)
-    with Feed(published.address, Reader(published.directory), 123, context) as events:
+    with Feed(published.address, Reader(published.directory), 123, context, newest_only=newest_only) as events:
         published.wait_for_subscriber()
         published.add(10)
         assert numbers(take(events, 510)) == list(range(124, 511))
 
 
-def test_dropped_frames_come_from_the_log(published: Published, context: "zmq.Context[Any]") -> None:
-    with Feed(published.address, Reader(published.directory), 0, context) as events:
+def test_dropped_frames_come_from_the_log(published: Published, context: "zmq.Context[Any]", newest_only: bool) -> None:
+    with Feed(published.address, Reader(published.directory), 0, context, newest_only=newest_only) as events:
         published.wait_for_subscriber()
         for number in range(60):
             published.add(7, published=number % 3 == 0 or number == 59)
@@ -114,18 +126,35 @@ def test_dropped_frames_come_from_the_log(published: Published, context: "zmq.Co
 
 
 def test_a_lost_last_frame_is_found_in_the_silence(
-    published: Published, context: "zmq.Context[Any]", monkeypatch: pytest.MonkeyPatch
+    published: Published, context: "zmq.Context[Any]", monkeypatch: pytest.MonkeyPatch, newest_only: bool
 ) -> None:
     monkeypatch.setattr(feed, "QUIET_MS", 20)
-    with Feed(published.address, Reader(published.directory), 0, context) as events:
+    with Feed(published.address, Reader(published.directory), 0, context, newest_only=newest_only) as events:
         published.wait_for_subscriber()
         published.add(3)
         published.add(3, published=False)
         assert numbers(take(events, 6)) == [1, 2, 3, 4, 5, 6]
 
 
-def test_repeated_and_overlapping_frames_are_cut(published: Published, context: "zmq.Context[Any]") -> None:
-    with Feed(published.address, Reader(published.directory), 0, context) as events:
+def test_published_frames_do_not_pile_up_where_only_the_newest_waits(
+    published: Published, context: "zmq.Context[Any]"
+) -> None:
+    with Feed(published.address, Reader(published.directory), 0, context, newest_only=True) as events:
+        published.wait_for_subscriber()
+        for _ in range(500):
+            published.add(1)
+        waiting = 0
+        while events.socket.poll(QUIET_MS):
+            events.socket.recv()
+            waiting += 1
+        assert 0 < waiting < 500
+        assert numbers(take(events, 500)) == list(range(1, 501))
+
+
+def test_repeated_and_overlapping_frames_are_cut(
+    published: Published, context: "zmq.Context[Any]", newest_only: bool
+) -> None:
+    with Feed(published.address, Reader(published.directory), 0, context, newest_only=newest_only) as events:
         published.wait_for_subscriber()
         published.add(4)
         published.publish(frame(1, 4))
@@ -137,8 +166,43 @@ def test_repeated_and_overlapping_frames_are_cut(published: Published, context: 
         assert numbers(take(events, 9)) == list(range(1, 10))
 
 
-def test_iterating_goes_on_for_ever(published: Published, context: "zmq.Context[Any]") -> None:
-    with Feed(published.address, Reader(published.directory), 0, context) as events:
+def test_far_behind_nothing_published_is_taken_until_it_has_caught_up(
+    published: Published, context: "zmq.Context[Any]", newest_only: bool
+) -> None:
+    for _ in range(4 * feed.FAR_BEHIND_COUNT):
+        published.add(2)
+    with Feed(published.address, Reader(published.directory), 0, context, newest_only=newest_only) as events:
+        published.wait_for_subscriber()
+        found = take(events, 3 * feed.FAR_BEHIND_COUNT)
+        published.wait_for_the_end_of_it()
+        for _ in range(10):
+            published.add(2)
+        last = published.writer.last_number
+        found += take(events, last)
+        assert events.receive(0) is None
+        published.wait_for_subscriber()
+        published.add(1)
+        assert numbers(found + take(events, last + 1)) == list(range(1, last + 2))
+
+
+def test_what_comes_while_it_subscribes_again_is_found_soon(
+    published: Published, context: "zmq.Context[Any]", monkeypatch: pytest.MonkeyPatch, newest_only: bool
+) -> None:
+    monkeypatch.setattr(feed, "QUIET_MS", 600_000)
+    for _ in range(2 * feed.FAR_BEHIND_COUNT):
+        published.add(1)
+    with Feed(published.address, Reader(published.directory), 0, context, newest_only=newest_only) as events:
+        published.wait_for_subscriber()
+        found = take(events, published.writer.last_number)
+        assert events.receive(0) is None  # it subscribes
+        published.add(3, published=False)
+        assert numbers(found + take(events, published.writer.last_number)) == list(
+            range(1, published.writer.last_number + 1)
+        )
+
+
+def test_iterating_goes_on_for_ever(published: Published, context: "zmq.Context[Any]", newest_only: bool) -> None:
+    with Feed(published.address, Reader(published.directory), 0, context, newest_only=newest_only) as events:
         published.wait_for_subscriber()
         published.add(1)
         published.add(2)

@@ -5,6 +5,7 @@ it is made again as a restart makes it (engine/recovery.py): the journal is repl
 newest snapshot that is old enough, and gives the same events with the same numbers.
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -71,7 +72,8 @@ class Events:
     def _follow(self, timeout_ms: int) -> Frame | None:
         try:
             return self._feed.receive(timeout_ms)
-        except Gone:
+        except Gone as gone:
+            print(f"{gone}; it is made again from the journal", file=sys.stderr, flush=True)
             paths = self._settings.paths
             self._retold = retold(paths, capacity_of(self._settings), self.last_number)
             return None

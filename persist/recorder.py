@@ -7,6 +7,7 @@ little, asks the store how far it is and goes on from there: so does a fresh sta
 event log, and behind it the journal, keep what is not stored yet.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,7 @@ IDLE_MS = 200  # how long a turn may wait for events
 BATCH_LEAST, BATCH_MOST = 1_000, 32_000  # events; between them as many as a store takes in good time
 QUICK_S, SLOW_S = 0.5, 1.5  # a full batch that took less may be larger, one that took more must be smaller
 PAUSE_LEAST_S, PAUSE_MOST_S = 0.1, 3.0  # between tries
+REPLAY_PAUSE_S = 60.0  # the same when the journal could not be replayed: each try reads much of it
 
 
 class Recorder:
@@ -97,6 +99,7 @@ class Recorder:
         stored = self._store.open()
         self._refuse_foreign(stored)
         self._tell(stored)
+        print(f"goes on after event {stored:,}, {self._watch.behind_count:,} behind", file=sys.stderr, flush=True)
         return Events(self._settings, stored)
 
     def _refuse_foreign(self, stored: int) -> None:
@@ -164,7 +167,7 @@ class Recorder:
         self._watch.begin_trouble(error)
         self._let_go()
         self._batch_max = max(self._batch_max // 2, BATCH_LEAST)  # it may have been too much for the store
-        self._again_at = self._now() + self._pause_s
+        self._again_at = self._now() + (REPLAY_PAUSE_S if isinstance(error, NotRetold) else self._pause_s)
         self._pause_s = min(2 * self._pause_s, PAUSE_MOST_S)
 
     def _let_go(self) -> None:

@@ -14,7 +14,7 @@ from engine import journal_reader, snapshot
 from engine.retelling import Events, NotRetold, retold
 from tests.disk.trading import CAPACITY, WIDER, Flow, House
 
-BATCHES = 220  # enough for some segments of the event log
+BATCH_COUNT, BATCH_SIZE = 60, 100  # enough for some segments of the event log
 STEPS_MAX = 100_000
 
 
@@ -29,7 +29,8 @@ def house(tmp_path: Path) -> Iterator[House]:
     with House(tmp_path) as house:
         flow = Flow(seed=3)
         for part in range(3):
-            house.trade(flow, BATCHES, now=1000.0 * (part + 1))
+            for number in range(BATCH_COUNT):
+                house.apply(flow.batch(BATCH_SIZE), 1000.0 * (part + 1) + number)
             if part < 2:
                 snapshot.save(house.paths.snapshots_dir, house.exchange)
             if part == 1:

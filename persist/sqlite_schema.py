@@ -15,8 +15,8 @@ their digits as text, for which their columns have no type. A `number` is the ev
 and times go with them.
 
 An index by user over everything would be entered all over: the larger it is, the more pages each transaction changes.
-So it begins anew, as the next run, after a million entries: what is written stays in a small part of the file, however
-large that grows. Who looks for a user's rows looks into each run, the newest one first.
+So it begins anew, as the next run, after half a million entries: what is written stays in a small part of the file,
+however large that grows. Who looks for a user's rows looks into each run, the newest one first.
 
 The write-ahead log is synced when it is copied into the file, not with each transaction. What a power cut takes away
 is the end of the history, and the position with it: the file says where to go on, and the events are in the event log
@@ -32,9 +32,8 @@ from persist.store import StoreDown, StoreWrong
 
 APPLICATION_ID = 0x54504948  # "TPIH", in the file's header
 VERSION = 1
-PAGE_SIZE = 2048  # entries by user come to most pages of a run: the smaller these are, the less is written
 CACHE_SIZE = 64 << 20
-RUN_ENTRY_COUNT = 1 << 20
+RUN_ENTRY_COUNT = 1 << 19
 WAL_SIZE = 128 << 20  # at which the log is copied into the file: a page that was changed often is written once
 WAL_SIZE_MAX = 2 * WAL_SIZE  # it gets as long only when readers hold it; then they are waited for
 LOCK_TIMEOUT_S = 2.0
@@ -188,8 +187,6 @@ def prepare(connection: sqlite3.Connection, file: Path) -> None:
     """Make the file what a writer needs: its tables, its write-ahead log. Raises StoreWrong, StoreDown."""
     made = is_made(connection, file)
     with trouble(file):
-        if not made:
-            connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         [[mode]] = connection.execute("PRAGMA journal_mode = WAL")
         if mode != "wal":
             raise StoreWrong(f"{file}: SQLite can't keep a write-ahead log there; data_dir must be on a local disk")

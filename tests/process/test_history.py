@@ -29,7 +29,8 @@ from tests.process.load import Load
 from tests.process.test_kill import ASSETS, OFTEN, Killer
 
 KILL_COUNT = int(os.environ.get("PIT_KILLS", "6"))
-LOAD_S = 0.5
+LOAD_S = 0.3  # about, before each kill
+SOME_ORDERS = 1_000
 INTERNAL_ERROR = {"code": 2, "message": "internal error"}
 RATES = ("0.002", "0.001")
 VICTIMS = ("recorder", "history-0", "matcher")
@@ -181,8 +182,8 @@ def test_trading_goes_on_while_the_store_is_down_and_all_of_it_follows(
     with exchange(tmp_path, history={"store": store}) as running:
         order_id = trade(running, 1)
         until(lambda: finished(running, order_id), running)
-        with loaded(running, seed=7):
-            time.sleep(LOAD_S)  # so that there is something in the middle of being written
+        with loaded(running, seed=7) as load:
+            until(lambda: len(load.order_ids) > SOME_ORDERS, running)  # something is just being written
             getattr(mariadb, end)()
             try:
                 until(lambda: "nothing is stored in the history" in running.alerts(), running)

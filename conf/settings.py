@@ -210,7 +210,11 @@ class History(Section):
     )
     processes: int = setting(1, "processes that answer questions", least=1, most=64)
     query_timeout_s: float = setting(
-        5.0, "seconds after which a question that the store has not answered gets code 2", least=0.1, most=600
+        5.0,
+        "seconds after which a question that the store has not answered gets code 2; at most half of "
+        "`heartbeat_timeout_s` counts",
+        least=0.1,
+        most=600,
     )
     backlog_alert_count: int = setting(
         1_000_000, "events that are not stored yet at which an alert goes out", least=1_000, most=1 << 40

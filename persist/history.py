@@ -5,6 +5,7 @@ connected to again with the next question.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -97,11 +98,17 @@ class Answering:
             self._reader.close()
 
 
+def in_time(settings: Settings) -> Settings:
+    """The settings, with a query_timeout_s in which no heartbeat is missed: a question is waited for without any."""
+    timeout_s = min(settings.history.query_timeout_s, settings.supervisor.heartbeat_timeout_s / 2)
+    return replace(settings, history=replace(settings.history, query_timeout_s=timeout_s))
+
+
 def main(settings: Settings, index: int) -> int:
     """Run until told to stop; the exit status."""
     stopping = Stopping()
     paths = settings.paths
-    answering = Answering(partial(opening.reader_of, settings), paths, f"history-{index}")
+    answering = Answering(partial(opening.reader_of, in_time(settings)), paths, f"history-{index}")
     place = address(settings.bus.bind, paths.sockets_dir, Backend.HISTORY.value, index)
     with Service(place, Backend.HISTORY) as service:
         ready()

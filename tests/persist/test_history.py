@@ -17,7 +17,8 @@ from bus.messages import Frame, unpack
 from bus.methods import METHODS, Backend
 from conf import alert
 from conf.paths import Paths
-from persist.history import ANSWERS, Answering
+from conf.settings import History, Settings, Supervisor
+from persist.history import ANSWERS, Answering, in_time
 from persist.store import Change, Deal, Order, Page, StoreDown, StoreWrong, Times
 
 PATIENCE_MS = 5_000
@@ -174,6 +175,14 @@ def test_a_store_that_fails_makes_code_2_and_one_alert_until_it_works_again(desk
     for _ in range(3):
         assert desk.result("order.deals", 5, 0, 10)["records"]
     assert desk.alerts[1:] == ["the history is read again"]
+
+
+@pytest.mark.parametrize(
+    ("query_s", "heartbeat_s", "wanted_s"), [(5.0, 10.0, 5.0), (600.0, 10.0, 5.0), (0.5, 2.0, 0.5)]
+)
+def test_a_question_ends_before_the_process_counts_as_hung(query_s: float, heartbeat_s: float, wanted_s: float) -> None:
+    given = Settings(history=History(query_timeout_s=query_s), supervisor=Supervisor(heartbeat_timeout_s=heartbeat_s))
+    assert in_time(given).history.query_timeout_s == wanted_s
 
 
 def test_a_store_that_can_not_be_made_is_told_too(desk: Desk) -> None:

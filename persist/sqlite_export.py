@@ -3,6 +3,7 @@
 They come in chunks, each read by a question of its own, so that an export that takes minutes holds up nothing.
 """
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
@@ -98,7 +99,7 @@ def _orders_of_user(link: Link, user_id: int, market: str, times: Times) -> Iter
             AND finish_time >= ? AND finish_time < ? ORDER BY finish_time, finished_order.id""",
             (user_id, *values, times.start, times.end or NUMBER_MAX),
         )
-        ids = [order_id for (order_id,) in found_ids]
+        ids = array("q", (order_id for (order_id,) in found_ids))
     for place in range(0, len(ids), IDS_COUNT):
         with link.question(is_limited=False) as found:
             rows = orders_by_ids(found.connection, ids[place : place + IDS_COUNT])

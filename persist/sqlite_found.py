@@ -146,6 +146,8 @@ def _update_of(row: Row, names: Catalog) -> Change:
 
 def orders_by_ids(connection: sqlite3.Connection, ids: Sequence[int]) -> list[Row]:
     """Rows of `finished_order`, in the order of the ids; of those that there are."""
+    if not ids:
+        return []
     marks = ", ".join("?" * len(ids))
     by_id = {row[0]: row for row in connection.execute(f"{ORDER_ROW} WHERE id IN ({marks})", ids)}
     return [by_id[order_id] for order_id in ids if order_id in by_id]

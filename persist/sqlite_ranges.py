@@ -74,7 +74,7 @@ def deals_of_user(
     connection: sqlite3.Connection, user_id: int, markets: Collection[int], span: Span, *, newest_first: bool
 ) -> Rows:
     """What a user sold and bought in some markets."""
-    if not markets:  # SQLite would look everywhere for nothing
+    if not markets:
         return
     way = _way(newest_first)
     yield from rows_of(

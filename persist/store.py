@@ -95,7 +95,7 @@ class Writer(Protocol):
         """Store the events of some frames, which follow what is stored, and their last number, in one transaction.
 
         Raises StoreDown, StoreWrong; then nothing of it is stored, or, when the connection broke during the commit,
-        all or nothing: `open` tells which.
+        all or nothing: `open`, which must come before the next `write`, tells which.
         """
         ...
 

@@ -21,7 +21,7 @@ from tests.engine.flows import LISTING, START_S, USERS, Step, flows
 from tests.persist.events import TIME_S, finish_frame, update_frame
 from tests.persist.making import in_parts, played, random_play
 from tests.persist.plain_reader import PlainReader
-from tests.reference.history import history_of
+from tests.reference.history import History, history_of
 
 EVERYTHING = Page(0, 1 << 60)
 ALWAYS = Times(0, 0)
@@ -131,6 +131,21 @@ def test_so_it_is_whatever_traders_do(settings: Settings, monkeypatch: pytest.Mo
     reader, plain = stored(settings, *played(steps))
     compare(reader, plain)
     compare_exports(reader, plain)
+    reader.close()
+
+
+def test_answers_grow_with_what_is_written(settings: Settings) -> None:
+    frames, catalog = random_play(12)
+    history, writer, reader = History(catalog), SqliteWriter(settings), SqliteReader(settings)
+    plain = PlainReader(history)
+    writer.open()
+    for frame in frames:
+        writer.write([frame], catalog)
+        history.add(frame)
+        for user in USERS:
+            same(*(each.changes(user, "", "", ALWAYS, Page(0, 20)) for each in (reader, plain)))
+            same(*(each.orders(user, "BTCUSD", 0, ALWAYS, Page(0, 20)) for each in (reader, plain)))
+    writer.close()
     reader.close()
 
 

@@ -124,7 +124,10 @@ def _row(texts: dict[str, str], reading: Reading, line: int) -> _Row:
         raise ValueError("these are no prices of a candle: the low one above 0, the high one highest")
     volume = _units("volume", texts["volume"], market.stock_prec, cut)
     money = _units(OPTIONAL, texts.get(OPTIONAL, "0"), market.deal_prec, cut)
-    return _Row(_time(texts["time"], reading.zone), (first, close, high, low, volume, money), line)
+    start = _time(texts["time"], reading.zone)
+    if start > reading.now:
+        raise ValueError(f"time {texts['time']} is not yet")
+    return _Row(start, (first, close, high, low, volume, money), line)
 
 
 def _units(name: str, text: str, prec: int, cut: bool) -> int:
@@ -172,8 +175,6 @@ def _check_starts(rows: list[_Row], resolution: Resolution, reading: Reading) ->
     for row in rows:
         if row.start != begin_of(row.start, resolution, reading.calendar):
             raise BadFile(f"line {row.line}: no candle of {NAMES[resolution]} begins at {_shown(row, reading)}")
-        if row.start > reading.now:
-            raise BadFile(f"line {row.line}: {_shown(row, reading)} is not yet")
 
 
 def _shown(row: _Row, reading: Reading) -> str:

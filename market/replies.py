@@ -81,8 +81,10 @@ class Respondent:
         return f'{{"open": "{opening}", "last": "{last}", "high": "{high}", "low": "{low}", {sums}}}'
 
     def _tickers(self, *markets: Market) -> Outcome:
+        """Each market once, however often it is named: a request has room for 100,000 names."""
         now = int(self._clock())
-        return f"[{', '.join([self._ticker(market, now) for market in markets or self._board.catalog.markets])}]"
+        wanted = {market.index: market for market in markets or self._board.catalog.markets}.values()
+        return f"[{', '.join([self._ticker(market, now) for market in wanted])}]"
 
     def _ticker(self, market: Market, now: int) -> str:
         tape = self._tape(market)

@@ -81,6 +81,8 @@ class Series:
         """A copy of what has changed since the last `changed` that was followed by `stored`."""
         self._storing |= self._changed
         self._changed = set()
+        if not self._storing:  # of most markets, most of the time
+            return self._candles[:0]
         wanted = np.fromiter(self._storing, np.int64, len(self._storing))
         wanted.sort()
         places = np.searchsorted(self.starts, wanted)

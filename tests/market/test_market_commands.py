@@ -260,6 +260,7 @@ def test_files_of_many_kinds_are_understood(settings: Settings, head: str, row: 
         (HEAD + "{t},1,1,1,1,1\n{t},1,1,1,1,1\n", "line 3: {iso} is that of line 2 too"),
         (HEAD + "{half},1,1,1,1,1\n", "line 2: no candle of 1h begins at"),
         (HEAD + "{later},1,1,1,1,1\n", "is not yet"),
+        (HEAD + "9999-12-31T23:59:59-14:00,1,1,1,1,1\n", "line 2: time 9999-12-31T23:59:59-14:00 is not yet"),
         (HEAD + '{t},1,1,1,1,"1\n', "unexpected end of data"),
         ("\xff" * 4 + "\n", "line 1: no column is named time"),
     ],

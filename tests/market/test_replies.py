@@ -181,6 +181,13 @@ def test_tickers_are_of_the_markets_named_and_tell_a_fall() -> None:
     assert [row["name"] for row in json.loads(market.ask("market.tickers", "EF", "AB"))] == ["EF", "AB"]
 
 
+def test_a_market_that_is_named_often_is_looked_at_once() -> None:
+    """A request has room for 100,000 names: the process would do nothing else for seconds."""
+    market = Market(*CONTRACT, names=("AB", "EF"))
+    once = market.ask("market.tickers", "EF", "AB")
+    assert market.ask("market.tickers", *["EF", "AB"] * 50_000) == once
+
+
 def test_more_rows_than_may_be_are_the_newest(market: Market) -> None:
     market.now = 1_510_000_500
     rows = json.loads(market.ask("market.kline", "BTCBCH", 1_510_000_000, market.now, 1))

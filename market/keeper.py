@@ -58,6 +58,7 @@ class Keeper:
         self._flushing: tuple[Board, Position] | None = None  # what it flushes
         self._position_file: positions.Position | None = None
         self._flushed_number = -1
+        self._loaded_count = 0  # of markets
         self._flush_at = self._again_at = 0.0
         self._sweep_at = now() + SWEEP_FIRST_S
         self._pause_s = PAUSE_LEAST_S
@@ -105,7 +106,10 @@ class Keeper:
     def _begin(self, board: Board | None, catalog: Catalog) -> None:
         """Have the store do what is most urgent, if anything is due."""
         now = self._now()
+        if len(catalog.markets) > self._loaded_count:  # the store may have had one before it was listed here
+            self.wants_load = True
         if self.wants_load:
+            self._loaded_count = len(catalog.markets)
             since = kept_since(self._settings.market, int(self._clock()))
             self._start(self._store.load, catalog, since)
         elif board is None:

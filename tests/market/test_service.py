@@ -316,6 +316,46 @@ def test_what_else_has_changed_the_store_is_loaded_while_the_old_answers(desk: D
     assert any("loaded anew" in text for text in desk.alerts)
 
 
+class HidingListed(Listed):
+    """Does not tell of the last market for a while."""
+
+    is_hiding = True
+
+    def now(self, timeout_ms: int = 1_000) -> Catalog:
+        found = super().now(timeout_ms)
+        if not self.is_hiding:
+            return found
+        shown = found.market_by_index[:-1]
+        return replace(found, markets=shown, market_by_index=shown, market_by_name={each.name: each for each in shown})
+
+
+def test_what_is_stored_of_a_market_before_it_is_listed_is_not_lost(settings: Settings, trading: Exchange) -> None:
+    desk = Desk(settings)
+    desk.process.close()
+    listed = HidingListed(desk.client)
+    desk.process = MarketProcess(settings, desk.store, listed)
+    desk.turn_until_answering()
+    hidden = catalog.ask(desk.client).market_by_index[-1]
+    assert desk.ask("market.last", hidden.name) is Code.INVALID_ARGUMENT
+    imported = np.zeros(1, CANDLE)
+    imported["start"] = 86_400
+    imported["open_units"] = imported["close_units"] = imported["high_units"] = imported["low_units"] = 7
+    other = FileStore(settings.paths.market_file)
+    other.fill(hidden, Resolution.DAY, imported, replace=False)
+    other.set_last(hidden, 7)
+    other.close()
+    trading.trade(2)
+    desk.turn_until_stored(trading.event_number)
+    listed.is_hiding = False
+    desk.turn_until(lambda: desk.ask("market.last", hidden.name) not in (Code.INVALID_ARGUMENT, "0"))
+    assert len(desk.ask("market.kline", hidden.name, 86_400, 86_400, 86_400)) == 1
+    trading.trade(2)
+    desk.turn_until_stored(trading.event_number)
+    assert next(part for part in desk.stored().parts if part.market == hidden).last_units == 7
+    assert desk.deal_count == 2
+    desk.close()
+
+
 def test_the_store_of_another_exchange_is_not_mixed_with_this_one(desk: Desk, trading: Exchange) -> None:
     other = FileStore(desk.settings.paths.market_file)
     other.rebuild([], Position(number=1_000_000, deal_id=5))

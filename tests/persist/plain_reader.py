@@ -90,4 +90,6 @@ def order_of(row: Row) -> Order:
 
 def deal_of(row: Row) -> Deal:
     """Rows of deal_history have neither market nor side."""
-    return Deal(**({"market": "", "side": 0} | row | {"side": int(row.get("side", 0))}))
+    whole: Row = {"market": "", "side": 0} | row
+    whole["side"] = int(whole["side"])
+    return Deal(**whole)

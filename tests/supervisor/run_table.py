@@ -1,4 +1,6 @@
-"""The supervisor over stand-ins: run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER[:NICE[:INDEX]]]..."""
+"""The supervisor over stand-ins:
+
+run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER[:NICE[:INDEX]]]..."""
 
 import json
 import sys

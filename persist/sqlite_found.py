@@ -11,12 +11,11 @@ from bus import catalog
 from bus.catalog import Catalog
 from bus.messages import ASSET_VIEW, MARKET_VIEW, Records, Side
 from persist.sqlite_ranges import UPDATE, Row
-from persist.sqlite_rows import DEAL_COLUMNS
+from persist.sqlite_rows import ASSET_COLUMNS, DEAL_COLUMNS, MARKET_COLUMNS, ORDER_COLUMNS
 from persist.steps import BUSINESS, MAKER, TAKER, DealSide, steps
 from persist.store import Change, Deal, Order
 
-ORDER_ROW = """SELECT id, create_time, finish_time, user_id, market, source, type, side, price_units, amount_units,
-    taker_rate_units, maker_rate_units, deal_stock_units, deal_money_units, deal_fee_units FROM finished_order"""
+ORDER_ROW = f"SELECT {', '.join(ORDER_COLUMNS)} FROM finished_order"
 _ASK_RATE, _BID_RATE, _MARKET = (
     1 + DEAL_COLUMNS.index(name) for name in ("ask_rate_units", "bid_rate_units", "market")
 )
@@ -39,10 +38,9 @@ class Names:
 
 
 def _catalog(connection: sqlite3.Connection) -> Catalog:
-    assets = ("name", "prec_save", "prec_show")
-    markets = ("name", "stock", "money", "stock_prec", "money_prec", "fee_prec")
     return catalog.make(
-        _views(connection, "asset", assets, ASSET_VIEW), _views(connection, "market", markets, MARKET_VIEW)
+        _views(connection, "asset", ASSET_COLUMNS[1:], ASSET_VIEW),
+        _views(connection, "market", MARKET_COLUMNS[1:], MARKET_VIEW),
     )
 
 

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from bus.messages import Side
-from persist.sqlite_rows import DEAL_COLUMNS
+from persist.sqlite_rows import DEAL_COLUMNS, UPDATE_COLUMNS
 from persist.store import Times
 
 NUMBER_MAX = (1 << 63) - 1
@@ -24,7 +24,7 @@ Rows = Generator[Row, None, None]
 
 _DEAL = ", ".join(f"deal.{column}" for column in DEAL_COLUMNS[1:])
 _TAKER_SIDE = 1 + DEAL_COLUMNS.index("taker_side")  # its place in a row
-_UPDATE = "time, user_id, asset, business, change_units, total_units, detail"
+_UPDATE = ", ".join(f"balance_update.{column}" for column in UPDATE_COLUMNS[1:])
 
 
 class Span(NamedTuple):
@@ -102,9 +102,10 @@ def deals_of_all(connection: sqlite3.Connection, markets: Collection[int], span:
     """Both sides of all deals in some markets, oldest first."""
     sql = f"""SELECT number, {_DEAL} FROM deal
         WHERE number >= ? AND number < ? AND market IN ({_marks(markets)}) ORDER BY number"""
-    for number, *rest in rows_of(connection, sql, (*span, *markets)):
-        for side in Side:
-            yield number, int(side), *rest
+    with closing(rows_of(connection, sql, (*span, *markets))) as rows:
+        for number, *rest in rows:
+            for side in Side:
+                yield number, int(side), *rest
 
 
 def updates_of_user(
@@ -113,10 +114,9 @@ def updates_of_user(
     """A user's balance updates of one asset or all (None), of one business or all ("")."""
     way = _way(newest_first)
     wanted, values = _conditions(("user_update.asset", asset), ("balance_update.business", business or None))
-    columns = ", ".join(f"balance_update.{column.strip()}" for column in _UPDATE.split(","))
     return rows_of(
         connection,
-        f"""SELECT balance_update.number, {UPDATE}, {columns} FROM run CROSS JOIN user_update CROSS JOIN balance_update
+        f"""SELECT balance_update.number, {UPDATE}, {_UPDATE} FROM run CROSS JOIN user_update CROSS JOIN balance_update
         WHERE user_update.run = run.id AND user_update.user_id = ?
         AND user_update.number >= ? AND user_update.number < ? AND balance_update.number = user_update.number{wanted}
         ORDER BY run.id {way}, user_update.number {way}""",

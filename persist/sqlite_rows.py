@@ -17,11 +17,15 @@ TEXTS_KEPT_COUNT = 4096
 _DEAL_FIELDS = ("number", "time", "market", "deal_id", "taker_side", "price_units", "amount_units")
 _SIDE_FIELDS = ("order_id", "user_id", "rate_units", "stock_total_units", "money_total_units")
 DEAL_COLUMNS = (*_DEAL_FIELDS, *(f"{side}_{field}" for side in ("ask", "bid") for field in _SIDE_FIELDS))
-_ORDER_COLUMNS_BEFORE = ("id", "ctime", "mtime", "user_id", "market")
-_ORDER_COLUMNS_BEHIND = (
-    "type", "side", "price_units", "amount_units", "taker_rate_units", "maker_rate_units",
-    "deal_stock_units", "deal_money_units", "deal_fee_units",
+ORDER_COLUMNS = (
+    "id", "create_time", "finish_time", "user_id", "market", "source", "type", "side", "price_units", "amount_units",
+    "taker_rate_units", "maker_rate_units", "deal_stock_units", "deal_money_units", "deal_fee_units",
 )  # fmt: skip
+UPDATE_COLUMNS = ("number", "time", "user_id", "asset", "business", "change_units", "total_units", "detail")
+ENTRY_COLUMNS = ("run", "user_id", "id", "market", "side")  # of an order in `user_order`
+ASSET_COLUMNS = ("id", "name", "prec_save", "prec_show")
+MARKET_COLUMNS = ("id", "name", "stock", "money", "stock_prec", "money_prec", "fee_prec")
+_FIELDS = {"create_time": "ctime", "finish_time": "mtime"}  # of an ORDER, where it calls them otherwise
 
 
 def events_of(frames: Sequence[Frame]) -> Records:
@@ -44,10 +48,9 @@ def finished_orders(events: Records) -> Records:
 
 def order_rows(orders: Records) -> Iterable[Row]:
     """Rows of `finished_order`."""
+    made = {"source": _texts(orders["source"], orders["source_size"])}
     return zip(
-        *(_column(orders[name]) for name in _ORDER_COLUMNS_BEFORE),
-        _texts(orders["source"], orders["source_size"]),
-        *(_column(orders[name]) for name in _ORDER_COLUMNS_BEHIND),
+        *(made.get(name) or _column(orders[_FIELDS.get(name, name)]) for name in ORDER_COLUMNS),
         strict=True,
     )
 
@@ -55,20 +58,17 @@ def order_rows(orders: Records) -> Iterable[Row]:
 def order_entries(orders: Records, run: int) -> Iterable[Row]:
     """Rows of `user_order`, in its order: so they are entered in one pass."""
     orders = orders[np.lexsort((orders["id"], orders["user_id"]))]
-    return zip(repeat(run), *(orders[name].tolist() for name in ("user_id", "id", "market", "side")))
+    return zip(repeat(run), *(orders[name].tolist() for name in ENTRY_COLUMNS[1:]))
 
 
 def update_rows(events: Records, frames: Sequence[Frame]) -> Iterable[Row]:
     """Rows of `balance_update`; `events` are those of `frames`, whose blobs hold the details."""
     updates = events[events["kind"] == EventKind.BALANCE_UPDATE].view(UPDATE_EVENT)
-    return zip(
-        *(_column(updates[name]) for name in ("number", "time", "user_id", "asset")),
-        _texts(updates["business"], updates["business_size"]),
-        _column(updates["change_units"]),
-        _column(updates["total_units"]),
-        _details(updates, frames),
-        strict=True,
-    )
+    made = {
+        "business": _texts(updates["business"], updates["business_size"]),
+        "detail": _details(updates, frames),
+    }
+    return zip(*(made.get(name) or _column(updates[name]) for name in UPDATE_COLUMNS), strict=True)
 
 
 def asset_rows(catalog: Catalog) -> list[Row]:

@@ -220,9 +220,11 @@ def log_of(file: Path) -> Path:
 
 
 def identity(file: Path) -> tuple[int, int] | None:
-    """Which file is there now; None when there is none."""
+    """Which file is there now; None when there is none. Raises StoreDown."""
     try:
         found = file.stat()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StoreDown(str(error)) from error
     return found.st_dev, found.st_ino

@@ -5,11 +5,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from bus.catalog import Catalog
-from bus.messages import Frame
+from bus.messages import Frame, Side
 from conf.settings import Settings
 from persist import sqlite_schema
 from persist.sqlite_rows import (
+    ASSET_COLUMNS,
     DEAL_COLUMNS,
+    ENTRY_COLUMNS,
+    MARKET_COLUMNS,
+    ORDER_COLUMNS,
+    UPDATE_COLUMNS,
     Row,
     asset_rows,
     deal_rows,
@@ -23,19 +28,20 @@ from persist.sqlite_rows import (
 from persist.store import StoreDown, StoreWrong
 
 
-def _insert(table: str, column_count: int) -> str:
-    return f"INSERT INTO {table} VALUES ({', '.join('?' * column_count)})"
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
-_INSERT_DEAL = _insert("deal", len(DEAL_COLUMNS))
-_INSERT_ORDER = _insert("finished_order", 15)
-_INSERT_UPDATE = _insert("balance_update", 8)
-_ENTER_ORDER = _insert("user_order", 5)
-_ENTER_DEALS = """INSERT INTO user_deal
-    SELECT :run, ask_user_id, number, 1, market FROM deal WHERE number > :number UNION ALL
-    SELECT :run, bid_user_id, number, 2, market FROM deal WHERE number > :number ORDER BY 2, 3, 4"""
-_ENTER_UPDATES = """INSERT INTO user_update
+_INSERT_DEAL = _insert("deal", DEAL_COLUMNS)
+_INSERT_ORDER = _insert("finished_order", ORDER_COLUMNS)
+_INSERT_UPDATE = _insert("balance_update", UPDATE_COLUMNS)
+_ENTER_ORDER = _insert("user_order", ENTRY_COLUMNS)
+_ENTER_DEALS = f"""INSERT INTO user_deal (run, user_id, number, side, market)
+    SELECT :run, ask_user_id, number, {int(Side.ASK)}, market FROM deal WHERE number > :number UNION ALL
+    SELECT :run, bid_user_id, number, {int(Side.BID)}, market FROM deal WHERE number > :number ORDER BY 2, 3, 4"""
+_ENTER_UPDATES = """INSERT INTO user_update (run, user_id, number, asset)
     SELECT :run, user_id, number, asset FROM balance_update WHERE number > :number ORDER BY 2, 3"""
+_NAMED = {"asset": ASSET_COLUMNS, "market": MARKET_COLUMNS}
 
 
 class SqliteWriter:
@@ -113,7 +119,7 @@ class SqliteWriter:
             self._name_each(connection, table, rows)
 
     def _name_each(self, connection: sqlite3.Connection, table: str, rows: list[Row]) -> None:
-        known = {row[0]: row for row in connection.execute(f"SELECT * FROM {table}")}
+        known = {row[0]: row for row in connection.execute(f"SELECT {', '.join(_NAMED[table])} FROM {table}")}
         for row in rows:
             if (before := known.get(row[0], row)) != row:
                 raise StoreWrong(
@@ -121,7 +127,7 @@ class SqliteWriter:
                     f"{row[1:]}. Move it away, or choose another data_dir"
                 )
         new = [row for row in rows if row[0] not in known]
-        connection.executemany(_insert(table, len(rows[0])), new)
+        connection.executemany(_insert(table, _NAMED[table]), new)
 
     def _insert(self, connection: sqlite3.Connection, frames: Sequence[Frame]) -> None:
         events = events_of(frames)

@@ -19,10 +19,11 @@ from persist.sqlite_link import Link
 from persist.sqlite_reader import SqliteReader
 from persist.sqlite_store import SqliteWriter
 from persist.store import Page, StoreDown, StoreWrong
+from tests.persist.answers import ALWAYS, EVERYTHING, compare_exports
 from tests.persist.events import update_frame
 from tests.persist.making import in_parts, random_play
 from tests.persist.plain_reader import PlainReader
-from tests.persist.test_sqlite_store import ALWAYS, EVERYTHING, compare_exports, settings, written
+from tests.persist.test_sqlite_store import settings, written
 from tests.process.test_disk_full import fill_up, small_disk
 from tests.reference.history import history_of
 

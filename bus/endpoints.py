@@ -35,7 +35,7 @@ ENDPOINTS = {
             name="events",
             bound="PUB",
             connects="SUB",
-            high_water_count=10_000,
+            high_water_count=1_000,  # of up to 400 KB: what a stuck reader can cost the matcher
             tcp_offset=1,
             about="frames of EVENT once their commands are on disk; one that is too slow misses some and fills the gap",
         ),

@@ -151,11 +151,12 @@ class Supervisor:
             for fd in [fd for fd, owner in self._told_fds.items() if owner == name]:
                 self._forget_pipe(fd)
             was_asked = self._is_stopping or self._seen[name].is_restart_asked
+            was_ready = self._seen[name].ready_at is not None  # before, it had nothing to bring in order
             self._seen[name] = plan.end(self._seen[name], self._limits(), now)
             self._say(f"{name}: ended (pid {pid}): {how}")
             if not was_asked:
                 self._report_failure(name, how)
-            elif not is_orderly:
+            elif was_ready and not is_orderly:
                 alert(self.settings.paths, "supervisor", f"{name} did not stop in order: {how}")
 
     def _report_failure(self, name: str, how: str) -> None:

@@ -15,7 +15,7 @@ from bus.codes import Code
 from bus.messages import Frame, FrameKind, pack, unpack
 from bus.methods import METHODS, Backend, Method
 
-PATIENCE_MS = 5_000
+PATIENCE_MS = 30_000
 DETAIL = METHODS["order.finished_detail"]
 NO_RECORDS = np.zeros(0, np.uint8)
 

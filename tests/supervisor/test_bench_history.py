@@ -1,4 +1,4 @@
-"""What the benchmark of history counts, against a plain twin of the tables; and its private MariaDB."""
+"""What the benchmarks of history and market data count and name; and their private MariaDB."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from bus.eventlog import Writer
 from bus.messages import EventKind, pack
 from engine.exchange import Exchange
-from supervisor.bench import orders
+from supervisor.bench import market, orders
 from supervisor.bench.mariadb import MariaDb, NoMariaDb, private
 from supervisor.bench.stored import Counts, passed, rows_of
 from supervisor.bench.trading import finished_ids
@@ -86,3 +86,9 @@ def test_a_mariadb_that_does_not_start_says_why(tmp_path: Path) -> None:
     server.install()
     with pytest.raises(NoMariaDb, match="no-such-option"):
         server.start()
+
+
+def test_the_market_benchmark_finds_what_it_names() -> None:
+    rows = market.run(quick=True).rows
+    assert [row.unit for row in rows] == ["deals/s"] * 2 + ["ms"] * 6
+    assert all(row.value > 0 for row in rows)

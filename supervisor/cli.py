@@ -32,7 +32,7 @@ COMMANDS = {
     "history": Entry("persist.commands:history", "Look after the history: make its store, export it."),
     "market": Entry("market.commands:market", "Make market data anew from all events, bring in older candles."),
     "replay": Entry("market.replay:command", "Play recorded order flow of a real exchange."),
-    "bench": Entry("supervisor.bench:command", "Measure the core, the bus, the HTTP gateway."),
+    "bench": Entry("supervisor.bench:command", "Measure the core, the bus, HTTP, history, market data."),
 }
 
 

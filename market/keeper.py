@@ -22,6 +22,8 @@ NAME = "market"
 PAUSE_LEAST_S, PAUSE_MOST_S = 0.25, 15.0  # between tries
 LOOK_INTERVAL_S = 5.0  # how often the store is asked, when nothing happens, whether `pit market` has changed it
 SWEEP_FIRST_S, SWEEP_INTERVAL_S = 3_600.0, 86_400.0  # after the start, and then
+BACKLOG_MAX = 1_000_000  # candles that one flush has after the store was away; Redis stands still for seconds
+BACKLOG_INTERVAL_S = 600.0  # at least so long from one load for that reason to the next
 STOP_TIMEOUT_S = 8.0  # for the last flush; a process that ends has 15 seconds (conf.settings.Supervisor)
 
 
@@ -59,6 +61,7 @@ class Keeper:
         self._position_file: positions.Position | None = None
         self._flushed_number = -1
         self._loaded_count = 0  # of markets
+        self._backlog_at = now()
         self._flush_at = self._again_at = 0.0
         self._sweep_at = now() + SWEEP_FIRST_S
         self._pause_s = PAUSE_LEAST_S
@@ -128,8 +131,16 @@ class Keeper:
         return interval_s if board.position.number != self._flushed_number else max(interval_s, LOOK_INTERVAL_S)
 
     def _begin_flush(self, board: Board) -> None:
+        """Flush what has changed. When that is too much at once, go back to where the store is: a board that takes
+        over the events since then is flushed in between.
+        """
         self._flush_at = self._now()
         parts, position = board.changed()
+        count = sum(len(candles) for part in parts for candles in part.candles.values())
+        if self._trouble and count > BACKLOG_MAX and self._flush_at >= self._backlog_at:
+            self._backlog_at = self._flush_at + BACKLOG_INTERVAL_S
+            self.wants_load = True
+            return
         self._flushing = board, position
         self._start(self._store.flush, parts, position)
 

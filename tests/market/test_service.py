@@ -23,6 +23,7 @@ from bus.messages import Frame, unpack
 from bus.methods import METHODS
 from conf import alert
 from conf.settings import MarketData, Settings
+from market import keeper
 from market.board import ALWAYS, Board
 from market.file_store import FileStore
 from market.keeper import NAME
@@ -264,6 +265,36 @@ def test_a_store_that_is_down_later_stops_no_answer_and_misses_nothing(desk: Des
     desk.turn_until_stored(trading.event_number)
     assert_stored(desk)
     assert desk.alerts[1:] == ["market data is stored again"]
+
+
+def test_after_a_long_trouble_the_events_are_taken_over_once_more(
+    desk: Desk, trading: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has changed in days would be too much for one flush."""
+    monkeypatch.setattr(keeper, "BACKLOG_MAX", 3)  # of four sizes
+    desk.turn_until_answering()
+    trading.trade(2)
+    desk.turn_until_stored(trading.event_number)
+    loads: list[None] = []
+    desk.store.on_load = lambda: loads.append(None)
+    desk.store.on_flush = down
+    trading.trade(10)
+    desk.turn_until(lambda: bool(loads))
+    tries: list[None] = []
+
+    def fail() -> None:
+        tries.append(None)
+        down()
+
+    desk.store.on_flush = fail
+    desk.turn_until(lambda: len(tries) >= 3)
+    assert len(loads) == 1  # to load it over and over would not help
+    assert desk.deal_count == 6
+    desk.store.on_flush = lambda: None
+    trading.trade(10)
+    desk.turn_until_stored(trading.event_number)
+    assert desk.deal_count == 11
+    assert_stored(desk)
 
 
 def test_answers_do_not_wait_for_a_store_that_takes_its_time(desk: Desk, trading: Exchange) -> None:

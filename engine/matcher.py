@@ -22,7 +22,7 @@ import zmq
 from bus import eventlog
 from bus.codes import Code
 from bus.messages import COMMAND, EVENT, FRAME, Bytes, FrameKind, Records, pack, unpack
-from conf.alert import alert
+from conf.alert import alert, say
 from conf.cpus import pin
 from conf.markets import BadMarkets
 from conf.paths import Paths
@@ -257,7 +257,7 @@ def main(settings: Settings) -> int:
     except (InUse, BadMarkets, Damaged, Diverged, ValueError, OSError) as error:
         alert(paths, "matcher", f"the exchange can't be opened: {error}")
         return 1
-    print(opened.report, file=sys.stderr, flush=True)
+    say(opened.report)
     sockets = Sockets.bind(settings.bus.bind, paths)
     matcher = Matcher(opened, sockets, paths, keep_count=settings.snapshot.keep_count, spin_us=settings.matcher.spin_us)
     pin(settings.matcher.cpu)  # this thread: those of ZeroMQ and of the disk, made before, run beside it

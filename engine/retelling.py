@@ -5,7 +5,6 @@ it is made again as a restart makes it (engine/recovery.py): the journal is repl
 newest snapshot that is old enough, and gives the same events with the same numbers.
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +13,7 @@ from bus import feed
 from bus.eventfiles import first_of, segments
 from bus.eventlog import Gone, Reader, rest_of
 from bus.messages import Bytes, Frame, Records, unpack
+from conf.alert import say
 from conf.paths import Paths
 from conf.settings import Settings
 from engine import recovery, snapshot
@@ -73,7 +73,7 @@ class Events:
         try:
             return self._feed.receive(timeout_ms)
         except Gone as gone:
-            print(f"{gone}; it is made again from the journal", file=sys.stderr, flush=True)
+            say(f"{gone}; it is made again from the journal")
             paths = self._settings.paths
             self._retold = retold(paths, capacity_of(self._settings), self.last_number)
             return None

@@ -7,7 +7,6 @@ little, asks the store how far it is and goes on from there: so does a fresh sta
 event log, and behind it the journal, keep what is not stored yet.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +18,7 @@ from bus.endpoints import address
 from bus.eventlog import Reader
 from bus.messages import Frame
 from bus.positions import Position
+from conf.alert import say
 from conf.ready import beat, ready
 from conf.settings import Settings
 from conf.stopping import Stopping
@@ -99,7 +99,7 @@ class Recorder:
         stored = self._store.open()
         self._refuse_foreign(stored)
         self._tell(stored)
-        print(f"goes on after event {stored:,}, {self._watch.behind_count:,} behind", file=sys.stderr, flush=True)
+        say(f"goes on after event {stored:,}, {self._watch.behind_count:,} behind")
         return Events(self._settings, stored)
 
     def _refuse_foreign(self, stored: int) -> None:

@@ -57,14 +57,21 @@ def rotate(path: Path, max_size: int, keep_count: int) -> bool:
     """Move a log that has reached `max_size` bytes to NAME.log.1; return whether it had.
 
     Processes keep their log open, so the text is copied and the file emptied: what is written in between is lost.
+    A disk that has no room for the copy leaves all as it was.
     """
     if size(path) < max_size:
+        return False
+    copy = path.with_name(f"{path.name}.copy")
+    try:
+        shutil.copyfile(path, copy)
+    except OSError:
+        copy.unlink(missing_ok=True)
         return False
     for number in range(keep_count - 1, 0, -1):
         older = path.with_name(f"{path.name}.{number}")
         if older.exists():
             older.replace(path.with_name(f"{path.name}.{number + 1}"))
-    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    copy.replace(path.with_name(f"{path.name}.1"))
     with path.open("r+b") as file:
         file.truncate(0)
     return True

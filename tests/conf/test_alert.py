@@ -1,6 +1,7 @@
 """Alerts: one JSON line each, the same text once in a while, and no harm from a disk that refuses."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,13 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert alert(Paths(tmp_path / "gone", "main"), "matcher", "full", now=1.0)
     assert "could not be written" in capsys.readouterr().err
+
+
+def test_a_stderr_that_refuses_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w", buffering=1) as log, monkeypatch.context() as patch:  # noqa: PTH123  # a log on a full disk
+        patch.setattr("sys.stderr", log)
+        assert alert(Paths(tmp_path, "main"), "matcher", "full", now=1.0)
+        assert alert(Paths(tmp_path / "gone", "main"), "matcher", "full, too", now=1.0)
+        with suppress(OSError):
+            log.close()
+    assert [line["text"] for line in lines(Paths(tmp_path, "main"))] == ["full"]

@@ -49,3 +49,18 @@ def test_follow_goes_on_across_rotation(tmp_path: Path, monkeypatch: pytest.Monk
     following = logs.follow(path)
     assert next(following) == " new"
     assert next(following) == "x"
+
+
+def test_a_full_disk_leaves_the_logs_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("long enough")
+    older = tmp_path / "a.log.1"
+    older.write_text("older")
+    (tmp_path / "a.log.copy").symlink_to("/dev/full")
+    assert not logs.rotate(path, max_size=10, keep_count=3)
+    assert {found.name: found.read_text() for found in tmp_path.iterdir()} == {
+        "a.log": "long enough",
+        "a.log.1": "older",
+    }
+    assert logs.rotate(path, max_size=10, keep_count=3)
+    assert older.read_text() == "long enough"

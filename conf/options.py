@@ -21,14 +21,20 @@ def configured(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--conf", "conf_file", type=click.Path(path_type=Path), metavar="FILE", help="The settings, in TOML.")
     @click.option(
-        "--data", "data_dir", type=click.Path(path_type=Path), metavar="DIR", help="The data folder, before data_dir."
+        "--data",
+        "data_dir",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="The data folder, instead of data_dir.",
     )
     @functools.wraps(command)
     def with_settings(*args: Any, conf_file: Path | None, data_dir: Path | None, **options: Any) -> Any:
         try:
             settings = load(conf_file, data_dir)
-        except (BadSettings, OSError) as error:
+        except BadSettings as error:
             raise click.UsageError(str(error)) from None
+        except OSError as error:
+            raise click.UsageError(f"{conf_file}: {error.strerror}") from None
         return command(*args, settings=settings, **options)
 
     return with_settings

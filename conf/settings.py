@@ -51,11 +51,22 @@ def _is_time_zone(text: str) -> bool:
     return True
 
 
+def _is_history_store(text: str) -> bool:
+    parts = re.fullmatch(r"mysql://[^\s@/]+@([^\s@/:]+)(:\d+)?(?:/\w{0,64})?", text, re.ASCII)
+    return text == "sqlite" or (parts is not None and (parts[2] is None or is_address(parts[1] + parts[2])))
+
+
+def _is_file_or_sentinel(text: str) -> bool:
+    if re.fullmatch(SENTINEL_FORM, text, re.ASCII) is None:
+        return text == "file"
+    return all(is_address(part) for part in text.split("/")[2].split(","))
+
+
 _ADDRESS = {"form": is_address, "form_text": "host:port"}
 _URL = {"form": _matches(r"https?://[^\s/]+\S*"), "form_text": "an http:// or https:// address"}
 SENTINEL_FORM = r"sentinel://[^\s/:,]+:\d+(?:,[^\s/:,]+:\d+)*/[^\s/]+/\d+"
 _FILE_OR_SENTINEL = {
-    "form": _matches(f"file|{SENTINEL_FORM}"),
+    "form": _is_file_or_sentinel,
     "form_text": "`file`, or sentinel://host:port,host:port/master/database",
 }
 
@@ -102,7 +113,7 @@ class Snapshot(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Http(Section):
-    """The HTTP gateway: JSON-RPC by POST, and /health."""
+    """The HTTP gateway: JSON-RPC by POST, the pages of market data, and /health."""
 
     bind: str = setting("127.0.0.1:8080", "address to listen on; there is no authentication behind it", **_ADDRESS)
     workers: int = setting(1, "worker processes", least=1, most=256)
@@ -205,8 +216,8 @@ class History(Section):
         "sqlite",
         "`sqlite`: history.db under `data_dir`. `mysql://`: ViaBTC's tables in MySQL or MariaDB, in the database that "
         "is named, or trade_history; what has a special meaning in an address is written %XX",
-        form=_matches(r"sqlite|mysql://[^\s@/]+@[^\s@/:]+(?::\d{1,5})?(?:/\w{0,64})?"),
-        form_text="`sqlite`, or mysql://user:password@host:port/database",
+        form=_is_history_store,
+        form_text="`sqlite`, or mysql://user:password@host:port/database (`@` in a password is %40)",
     )
     processes: int = setting(1, "processes that answer questions", least=1, most=64)
     query_timeout_s: float = setting(

@@ -7,7 +7,6 @@ from urllib.parse import unquote
 from persist.store import StoreWrong
 
 DEFAULT_PORT = 3306
-PORT_MAX = 65535
 DEFAULT_DATABASE = "trade_history"
 # Not urllib's: it would end the password at a ? or a #, which the settings let through.
 _PARTS = re.compile(
@@ -35,12 +34,9 @@ def parse(store: str) -> Address:
     parts = _PARTS.fullmatch(store)
     if parts is None:
         raise StoreWrong("[history] store: mysql://user:password@host:port/database is needed")
-    port = int(parts["port"] or DEFAULT_PORT)
-    if not 1 <= port <= PORT_MAX:
-        raise StoreWrong(f"[history] store: port {port} is not a number from 1 to {PORT_MAX}")
     return Address(
         host=parts["host"],
-        port=port,
+        port=int(parts["port"] or DEFAULT_PORT),
         user=unquote(parts["user"]),
         password=unquote(parts["password"] or ""),
         database=parts["database"] or DEFAULT_DATABASE,

@@ -54,12 +54,17 @@ REFUSED = [
     ('[kafka]\nbrokers = "a:1,b"', "kafka.brokers: \"\" or host:port,host:port is needed, not 'a:1,b'"),
     (
         '[history]\nstore = "mysql://h"',
-        "history.store: `sqlite`, or mysql://user:password@host:port/database is needed",
+        "history.store: `sqlite`, or mysql://user:password@host:port/database (`@` in a password is %40) is needed",
     ),
     (
         '[history]\nstore = "mysql://u:s3cret@h:port"',
-        "history.store: `sqlite`, or mysql://user:password@host:port/database is needed, not 'mysql://...'",
+        "history.store: `sqlite`, or mysql://user:password@host:port/database (`@` in a password is %40) is needed, not 'mysql://...'",
     ),
+    (
+        '[history]\nstore = "mysql://u:p@h:65536/d"',
+        "history.store: `sqlite`, or mysql://user:password@host:port/database",
+    ),
+    ('[market]\nstore = "sentinel://a:1,b:65536/m/0"', "market.store: `file`, or sentinel://host:port,host:port/"),
     ('[market]\ntime_zone = "Mars/Olympus"', "market.time_zone: a name of the IANA time zone database is needed"),
     ("[matcher]\ncpu = -3", "matcher.cpu: an integer from -2 to 4095 is needed, not -3"),
     ('markets_file = "gone.json"', "markets_file: "),

@@ -27,9 +27,9 @@ def test_an_address_is_taken_apart(store: str, wanted: Address) -> None:
 
 
 @pytest.mark.parametrize("store", ["mysql://u:p@h:0", "mysql://u:p@h:65536", "mysql://u:p@h:99999/d"])
-def test_a_port_must_be_one(store: str) -> None:
-    with pytest.raises(StoreWrong, match=r"^\[history\] store: port"):
-        parse(History(store=store).store)
+def test_the_settings_refuse_a_port_that_is_none(store: str) -> None:
+    with pytest.raises(BadSettings):
+        History(store=store)
 
 
 @pytest.mark.parametrize(

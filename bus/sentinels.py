@@ -11,7 +11,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from conf.settings import SENTINEL_FORM
 
@@ -65,6 +65,9 @@ def _master(address: Address) -> tuple[str, int]:
     sentinels: Any = Sentinel(address.sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
     try:
         host, port = sentinels.discover_master(address.master)
+    except MasterNotFoundError:  # with all about the clients in its text
+        names = ", ".join(f"{host}:{port}" for host, port in address.sentinels)
+        raise MasterNotFoundError(f"no Sentinel answers at {names} that knows a master {address.master}") from None
     finally:
         sentinels.close()
     return host, port

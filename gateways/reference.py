@@ -22,7 +22,7 @@ curl -s http://127.0.0.1:8080 -d '{"id": 1, "method": "order.depth", "params": [
 | 400, no body | not POST, not JSON, or `id` (an integer), `method`, `params` (an array) are not as they should be |
 | 404, an error of code 4 | there is no such method |
 | 500, no body | the method's service does not run |
-| 504, an error of code 5 | the engine did not answer in time; a command may have been done: ask |
+| 504, an error of code 5 | no answer came in time; a command may have been done: ask |
 
 An array of up to 1,000 requests, each with a `jsonrpc` member, gets an array of replies, in order; when these come to
 4 MiB, the reads that follow are refused with code 3. `GET /health` says whether the matcher answers, `rpc.discover`

@@ -88,8 +88,9 @@ def import_(
     """Bring in older candles: from a CSV file, or from the Redis of a ViaBTC Exchange Server.
 
     A file has a line of names (time, open, high, low, close, volume and perhaps money, in any order) and a line for
-    each candle. Times count seconds or milliseconds since 1970, or are ISO 8601. From Redis, candles of all sizes are
-    copied, and the last price of markets that have none, but no deals. Candles that are there stay as they are.
+    each candle. Times count seconds, milli- or microseconds since 1970, or are ISO 8601. From Redis, candles of all
+    sizes are copied, and the last price of markets that have none, but no deals. Candles that are there stay as they
+    are.
     """
     since = kept_since(settings.market, now := int(time.time()))
     with _troubles(), closing(store_of(settings)) as store:

@@ -98,6 +98,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     path = path.resolve()  # a link goes on pointing to it
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is not a file; {STDOUT} is stdout")
+    if not path.parent.is_dir():
+        raise OSError(f"{path.parent} is not a folder")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("xb") as file:

@@ -66,8 +66,8 @@ def down(settings: Settings) -> None:
         if not (pid := lock.holder_pid(settings.paths)):
             raise NotRunning(str(error)) from None
         os.kill(pid, signal.SIGTERM)
-    process_count = 4  # each may need its whole patience, one after the other
-    if not lock.wait_free(settings.paths, process_count * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
+    # First all that need the matcher end, then the matcher: each time it may take the whole patience.
+    if not lock.wait_free(settings.paths, 2 * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
         raise click.ClickException(f"processes still run in {settings.data_dir}; `pit logs supervisor` shows why")
 
 
@@ -109,7 +109,9 @@ def show_logs(settings: Settings, name: str, follow: bool, line_count: int) -> N
     """Show the end of a process's log; `supervisor` has one too."""
     known = logs.names(settings.paths)
     if name not in known:
-        raise click.ClickException(f"there is no log of {name} in {settings.paths.logs_dir}; there are: {known}")
+        raise click.ClickException(
+            f"there is no log of {name} in {settings.paths.logs_dir}; there are {', '.join(known)}"
+        )
     path = logs.log_file(settings.paths, name)
     for line in logs.tail(path, line_count):
         click.echo(line)

@@ -204,7 +204,7 @@ class TestFile:
         result = export(settings, "deals", "--out", str(tmp_path))
         assert (result.exit_code, result.output) == (1, f"Error: {tmp_path} is not a file; - is stdout\n")
         missing = tmp_path / "no" / "folder.csv"
-        assert "No such file or directory" in export(settings, "deals", "--out", str(missing)).output
+        assert "is not a folder" in export(settings, "deals", "--out", str(missing)).output
 
     def test_where_nothing_was_ever_stored_it_says_so(self, settings: Settings) -> None:
         result = export(settings, "deals")

@@ -11,9 +11,9 @@ what it can, as little as possible, and the operator is told. Nothing a trader s
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 import pymysql
 from pymysql.constants import CLIENT, ER
@@ -21,7 +21,6 @@ from pymysql.constants import CLIENT, ER
 from bus.catalog import Catalog
 from bus.messages import Frame
 from conf.alert import alert
-from conf.ready import BEAT_INTERVAL_S, beat
 from conf.settings import Settings
 from persist import mysql_schema
 from persist.mysql_address import Address, parse
@@ -30,6 +29,7 @@ from persist.mysql_packets import Packet, packed, statements
 from persist.mysql_rows import change_rows, deal_rows, order_rows, read
 from persist.mysql_schema import POSITION_TABLE
 from persist.store import StoreDown, StoreWrong
+from persist.waiting import waited
 
 PROCESS = "recorder"  # whom alerts are from
 TIMEOUT_S = 30.0  # for the answer to a packet, or to a COMMIT on a slow disk
@@ -41,7 +41,6 @@ _duplicate_of = re.compile(r"Duplicate entry '(\d+)' for key '(?:\w+\.)?PRIMARY'
 
 NEVER = Packet([], b"")  # in the place of the last packet: nothing is to be stored
 Packets = SimpleQueue[Packet | None]  # None: that was all
-Result = TypeVar("Result")
 
 
 class MySqlWriter:
@@ -60,7 +59,7 @@ class MySqlWriter:
         """Connect, make tables that are missing, and return the number of the last event stored."""
         self.close()
         self._thread = ThreadPoolExecutor(1, "mysql")
-        self._session = self._waited(self._thread.submit(Session, self._address, self._instance))
+        self._session = waited(self._thread.submit(Session, self._address, self._instance))
         return self._session.stored_number
 
     def write(self, frames: Sequence[Frame], catalog: Catalog) -> None:
@@ -80,7 +79,7 @@ class MySqlWriter:
                 for packet in packed(found, session.part_size):
                     packets.put(packet)
             packets.put(None)
-            self._tell(self._waited(storing))
+            self._tell(waited(storing))
         except BaseException:
             packets.put(NEVER)
             self.close()
@@ -94,13 +93,6 @@ class MySqlWriter:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-    @staticmethod
-    def _waited(future: "Future[Result]") -> Result:
-        """The result, and heartbeats until it is there."""
-        while not wait([future], BEAT_INTERVAL_S).done:
-            beat()
-        return future.result()
 
     def _tell(self, clipped: set[str]) -> None:
         """Alert once for each family one of whose columns could not hold what came."""

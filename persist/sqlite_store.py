@@ -1,11 +1,19 @@
-"""The history in a SQLite file: the writer. persist/sqlite_schema.py says what is in the file."""
+"""The history in a SQLite file: the writer. persist/sqlite_schema.py says what is in the file.
+
+A thread of its own speaks to SQLite: the heart beats while a slow disk takes a transaction, or a log of 128 MiB. Who is
+killed there, for not beating, would have to do the same again.
+"""
 
 import sqlite3
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from bus.catalog import Catalog
 from bus.messages import Frame, Side
+from conf.alert import alert
 from conf.settings import Settings
 from persist import sqlite_schema
 from persist.sqlite_rows import (
@@ -26,6 +34,10 @@ from persist.sqlite_rows import (
     update_rows,
 )
 from persist.store import StoreDown, StoreWrong
+from persist.waiting import waited
+
+PROCESS = "recorder"  # whom alerts are from
+LOG_PAUSE_S = 60.0  # after readers have kept the log from being begun anew: each try waits for them
 
 
 def _insert(table: str, columns: Sequence[str]) -> str:
@@ -49,14 +61,36 @@ class SqliteWriter:
 
     def __init__(self, settings: Settings) -> None:
         self._file = settings.paths.history_file
+        self._paths = settings.paths
+        self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._number = 0  # of the last event stored
         self._named: Catalog | None = None  # whose names the file has
+        self._is_log_held = False
+        self._bound_log_at_s = 0.0
 
     def open(self) -> int:
         """Make the file if there is none, and return the number of the last event stored."""
         self.close()
+        self._thread = ThreadPoolExecutor(1, "sqlite")
+        return waited(self._thread.submit(self._open))
+
+    def write(self, frames: Sequence[Frame], catalog: Catalog) -> None:
+        """Store the events of some frames, and their last number, in one transaction."""
+        if self._thread is None:
+            raise StoreDown(f"{self._file} is not open")
+        if frames:
+            waited(self._thread.submit(self._write, frames, catalog))
+
+    def close(self) -> None:
+        """Disconnect; what is not committed is not stored."""
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
+            waited(thread.submit(self._disconnect))
+            thread.shutdown()
+
+    def _open(self) -> int:
         connection = sqlite_schema.connect(self._file, must_exist=False, timeout_s=sqlite_schema.LOCK_TIMEOUT_S)
         try:
             sqlite_schema.prepare(connection, self._file)
@@ -68,10 +102,7 @@ class SqliteWriter:
         self._connection, self._identity = connection, sqlite_schema.identity(self._file)
         return self._number
 
-    def write(self, frames: Sequence[Frame], catalog: Catalog) -> None:
-        """Store the events of some frames, and their last number, in one transaction."""
-        if not frames:
-            return
+    def _write(self, frames: Sequence[Frame], catalog: Catalog) -> None:
         connection = self._connected()
         number = self._number
         for frame in frames:
@@ -85,13 +116,12 @@ class SqliteWriter:
                 self._insert(connection, frames)
                 connection.execute("COMMIT")
         except BaseException:
-            self.close()
+            self._disconnect()
             raise
         self._number, self._named = number, catalog
         self._bound_log(connection)
 
-    def close(self) -> None:
-        """Disconnect; what is not committed is not stored."""
+    def _disconnect(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             self._named = None
@@ -102,7 +132,7 @@ class SqliteWriter:
         if self._connection is None:
             raise StoreDown(f"{self._file} is not open")
         if sqlite_schema.identity(self._file) != self._identity:
-            self.close()
+            self._disconnect()
             raise StoreDown(f"{self._file} was moved or removed")
         return self._connection
 
@@ -158,5 +188,22 @@ class SqliteWriter:
     def _bound_log(self, connection: sqlite3.Connection) -> None:
         """Copy the log into the file and begin it anew when it is too long, because readers were never all away."""
         with suppress(OSError, sqlite3.Error):  # all is stored; what is wrong shows with the next transaction
-            if sqlite_schema.log_of(self._file).stat().st_size > sqlite_schema.WAL_SIZE_MAX:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            log = sqlite_schema.log_of(self._file)
+            if log.stat().st_size <= sqlite_schema.WAL_SIZE_MAX:
+                self._is_log_held = False
+            elif time.monotonic() >= self._bound_log_at_s:
+                [[is_busy, _, _]] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                if is_busy:
+                    self._bound_log_at_s = time.monotonic() + LOG_PAUSE_S
+                    self._tell_held(log)
+
+    def _tell_held(self, log: Path) -> None:
+        """Somebody reads without end: an alert the first time."""
+        if not self._is_log_held:
+            self._is_log_held = True
+            alert(
+                self._paths,
+                PROCESS,
+                f"{log} grows as long as somebody reads {self._file.name} in one transaction: a sqlite3 shell, a copy? "
+                "It is begun anew when that has ended",
+            )

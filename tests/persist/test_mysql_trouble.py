@@ -179,7 +179,7 @@ def test_a_server_that_only_reads_is_down(mysql_settings: Settings, mariadb: Mar
 def test_a_heart_beats_while_a_server_is_slow(mysql_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     frames, catalog = making.random_play(26)
     beats: list[float] = []
-    monkeypatch.setattr("persist.mysql_store.beat", lambda: beats.append(time.monotonic()))
+    monkeypatch.setattr("persist.waiting.beat", lambda: beats.append(time.monotonic()))
     with closing(MySqlWriter(mysql_settings)) as writer:
         writer.open()
         with held(mysql_settings, f"SELECT * FROM trade_history.{POSITION_TABLE} FOR UPDATE"):

@@ -14,7 +14,7 @@ import pytest
 from bus.catalog import Catalog
 from bus.messages import Frame
 from conf.settings import Settings, load
-from persist import sqlite_export, sqlite_link, sqlite_schema
+from persist import sqlite_export, sqlite_link, sqlite_schema, sqlite_store
 from persist.sqlite_link import Link
 from persist.sqlite_reader import SqliteReader
 from persist.sqlite_store import SqliteWriter
@@ -31,6 +31,7 @@ __all__ = ["settings", "small_disk"]  # fixtures
 
 KILLS_LEAST, KILLS_MOST = 5, 1000
 KILL_AFTER_MAX_S = 0.05
+DEADLINE_S = 60.0
 WRITES_MOST = 60  # of a process before it is killed: there are some 500
 
 
@@ -269,6 +270,7 @@ def test_a_reader_that_stays_delays_the_log_and_one_that_left_does_not(
     monkeypatch.setattr(sqlite_schema, "WAL_SIZE", 1 << 16)
     monkeypatch.setattr(sqlite_schema, "WAL_SIZE_MAX", 1 << 17)
     monkeypatch.setattr(sqlite_schema, "LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(sqlite_store, "LOG_PAUSE_S", 0.0)
     frames, catalog = random_play(9, steps=400)
     log = sqlite_schema.log_of(settings.paths.history_file)
     writer, half = SqliteWriter(settings), len(frames) // 2
@@ -280,6 +282,7 @@ def test_a_reader_that_stays_delays_the_log_and_one_that_left_does_not(
         for frame in frames[1:half]:
             writer.write([frame], catalog)
         assert log.stat().st_size > sqlite_schema.WAL_SIZE_MAX
+        assert settings.paths.alerts_file.read_text().count("somebody reads history.db") == 1
     largest = 0
     for frame in frames[half:]:
         writer.write([frame], catalog)
@@ -288,6 +291,50 @@ def test_a_reader_that_stays_delays_the_log_and_one_that_left_does_not(
     writer.close()
     with closing(SqliteReader(settings)) as reader:
         compare_exports(reader, PlainReader(history_of(frames, catalog)))
+
+
+def test_a_reader_without_end_is_waited_for_once_in_a_while_only(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_schema, "WAL_SIZE_MAX", 0)
+    frames, catalog = random_play(9, steps=5)
+    statements: list[str] = []
+    with (
+        closing(SqliteWriter(settings)) as writer,
+        closing(sqlite3.connect(settings.paths.history_file, isolation_level=None)) as connection,
+    ):
+        writer.open()
+        connection.execute("BEGIN")
+        connection.execute("SELECT number FROM position").fetchall()
+        assert writer._connection is not None
+        assert writer._thread is not None
+        writer._thread.submit(writer._connection.set_trace_callback, statements.append).result()
+        for frame in frames:
+            writer.write([frame], catalog)
+    assert len(frames) > 2
+    assert sum("wal_checkpoint" in statement for statement in statements) == 1
+
+
+def test_a_heart_beats_while_a_disk_is_slow(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_schema, "LOCK_TIMEOUT_S", DEADLINE_S)
+    beats: list[float] = []
+    frames, catalog = random_play(6, steps=5)
+    with (
+        closing(SqliteWriter(settings)) as writer,
+        closing(sqlite3.connect(settings.paths.history_file, isolation_level=None)) as connection,
+    ):
+        writer.open()
+        connection.execute("BEGIN IMMEDIATE")  # as slow as a disk can be
+
+        def beat() -> None:
+            beats.append(time.monotonic())
+            if len(beats) == 2:
+                connection.execute("ROLLBACK")
+
+        monkeypatch.setattr("persist.waiting.beat", beat)
+        writer.write(frames, catalog)
+        assert writer.open() == last_of(frames)
+    assert len(beats) >= 2
 
 
 def test_an_export_holds_nothing_up_between_its_rows(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from conf.paths import Paths
 from conf.rules import BadSettings, Section, parse, setting
 
 DEFAULT_MARKETS_FILE = Path(__file__).with_name("markets.json")
+BUS_PORT_MAX = 65_000  # others follow it (bus/endpoints.py)
 CPU_LAST = -1
 CPU_ANY = -2
 MIB = 1 << 20
@@ -36,7 +37,8 @@ def is_address(text: str) -> bool:
 
 
 def _is_bus_address(text: str) -> bool:
-    return text == "ipc" or (text.startswith("tcp://") and is_address(text.removeprefix("tcp://")))
+    scheme, _, rest = text.rpartition("//")
+    return text == "ipc" or (scheme == "tcp:" and is_address(rest) and int(rest.rpartition(":")[2]) <= BUS_PORT_MAX)
 
 
 def _is_broker_list(text: str) -> bool:
@@ -167,13 +169,14 @@ class Ws(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Bus(Section):
-    """The ZeroMQ sockets of the matcher."""
+    """The ZeroMQ sockets of the matcher, the market and the history processes."""
 
     bind: str = setting(
         "ipc",
-        "`ipc`: sockets under `data_dir` for this user only. `tcp://host:port`: that port and the two after it",
+        "`ipc`: sockets under `data_dir` for this user only. `tcp://host:port`: that port and the three after it, and "
+        "one more for each of `[history] processes`; there is no authentication",
         form=_is_bus_address,
-        form_text="`ipc` or tcp://host:port",
+        form_text=f"`ipc` or tcp://host:port, with a port up to {BUS_PORT_MAX}",
     )
 
 

@@ -86,7 +86,7 @@ def _run(
     settings.paths.make()
     held = lock.take(settings.paths, wait_s=settings.supervisor.stop_timeout_s)
     try:
-        _refuse_used_address("http.bind", settings.http.bind)
+        refuse_used_addresses(settings)
         _allow_open_files()
         act.warm(processes(settings))
         _compile(progress)
@@ -143,6 +143,17 @@ def _speaker(settings: Settings, terminal: TextIO | None) -> Callable[[str], Non
             logs.append(path, line)
 
     return say
+
+
+def refuse_used_addresses(settings: Settings) -> None:
+    """See that nobody listens on what the processes will listen on. Raises AddressInUse."""
+    _refuse_used_address("http.bind", settings.http.bind)
+    if settings.bus.bind == "ipc":
+        return
+    for name in endpoints.ENDPOINTS:
+        for index in range(settings.history.processes if name == "history" else 1):
+            address = endpoints.address(settings.bus.bind, settings.paths.sockets_dir, name, index)
+            _refuse_used_address("bus.bind", address.removeprefix("tcp://"))
 
 
 def _refuse_used_address(key: str, bind: str) -> None:

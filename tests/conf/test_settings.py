@@ -50,7 +50,8 @@ REFUSED = [
     ('[http]\nbind = "8080"', "http.bind: host:port is needed, not '8080'"),
     ('[http]\ncors_origins = "*"', "http.cors_origins: a list of texts in quotes is needed, not '*'"),
     ("[http]\ncors_origins = [1]", "http.cors_origins: a list of texts in quotes is needed, not (1,)"),
-    ('[bus]\nbind = "tcp://*"', "bus.bind: `ipc` or tcp://host:port is needed, not 'tcp://*'"),
+    ('[bus]\nbind = "tcp://*"', "bus.bind: `ipc` or tcp://host:port, with a port up to 65000 is needed, not 'tcp://*'"),
+    ('[bus]\nbind = "tcp://h:65001"', "bus.bind: `ipc` or tcp://host:port, with a port up to 65000 is needed"),
     ('[kafka]\nbrokers = "a:1,b"', "kafka.brokers: \"\" or host:port,host:port is needed, not 'a:1,b'"),
     (
         '[history]\nstore = "mysql://h"',

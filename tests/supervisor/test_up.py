@@ -1,0 +1,31 @@
+"""`pit up` before it starts anything: an address that is taken is told with its setting."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from conf.settings import Bus, History, Http, Settings
+from supervisor.up import AddressInUse, refuse_used_addresses
+from tests.process.exchange import free_ports
+
+
+@pytest.mark.parametrize("offset", [0, 3, 4, 5])
+def test_every_port_of_the_bus_must_be_free(tmp_path: Path, offset: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1] - offset
+        settings = Settings(
+            data_dir=tmp_path,
+            http=Http(bind=f"127.0.0.1:{free_ports(1)[0]}"),
+            bus=Bus(bind=f"tcp://127.0.0.1:{port}"),
+            history=History(processes=2),
+        )
+        with pytest.raises(AddressInUse, match=r"^bus\.bind: 127\.0\.0\.1:\d+ can't be listened on"):
+            refuse_used_addresses(settings)
+
+
+def test_an_address_of_http_that_is_taken_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(AddressInUse, match=f"^http.bind: {bind} can't be listened on"):
+            refuse_used_addresses(Settings(data_dir=tmp_path, http=Http(bind=bind)))

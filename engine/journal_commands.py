@@ -54,7 +54,7 @@ def verify(directory: Path) -> int:
         click.echo(f"{directory}: no journal")
         return 0
     if header := read_header(directory):
-        click.echo(f"{directory}: {len(files)} segments of instance {header.instance}")
+        click.echo(f"{directory}: {len(files)} segment{'s' * (len(files) != 1)} of instance {header.instance}")
     scan = Scan(directory, first_of(files[0]) - 1)
     last: Entry | None = None
     try:

@@ -8,6 +8,7 @@ events since then. It answers once it has caught up; until then, or for ever if 
 nobody, or the board before it. Trading waits for none of this.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Self
@@ -150,6 +151,7 @@ class MarketProcess:
         if self._current is not None:
             self._current.close()
         self._current, self._next = follower, None
+        print(f"answers from event {follower.board.position.number} on", file=sys.stderr, flush=True)
         self._respond = Respondent(follower.board, self._settings.market, self._clock)
         if self._service is None:
             place = address(self._settings.bus.bind, self._settings.paths.sockets_dir, NAME)

@@ -168,8 +168,19 @@ class Session:
             cursor.execute(f"INSERT IGNORE INTO {POSITION_TABLE} VALUES (%s, 0, 0)", (self._instance,))
             cursor.execute(f"SELECT number FROM {POSITION_TABLE} WHERE instance = %s FOR UPDATE", (self._instance,))
             number = int(cursor.fetchall()[0][0])
+            if number == 0:
+                self._refuse_shared(cursor)
             cursor.execute("COMMIT")
         return number
+
+    def _refuse_shared(self, cursor: Any) -> None:
+        """See that nobody else's history is here: of two, the changes of balances could not be told apart."""
+        cursor.execute(f"SELECT instance FROM {POSITION_TABLE} WHERE instance <> %s AND number > 0", (self._instance,))
+        if others := cursor.fetchall():
+            raise StoreWrong(
+                f"{self._address} has the history of instance {others[0][0]}: give instance {self._instance} a "
+                f"database of its own; or, if that is its former name, change it in {POSITION_TABLE}"
+            )
 
     def _move(self, cursor: Any, number: int, time: float) -> None:
         cursor.execute(

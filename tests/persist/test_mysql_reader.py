@@ -15,7 +15,7 @@ from persist.mysql_address import parse
 from persist.mysql_link import connected
 from persist.mysql_reader import MySqlReader
 from persist.mysql_store import MySqlWriter
-from persist.store import Page, StoreDown, StoreWrong, Times
+from persist.store import Page, StoreDown, Times
 from supervisor.bench.mariadb import MariaDb
 from tests.engine.flows import USERS
 from tests.persist import making
@@ -206,11 +206,6 @@ def test_who_may_not_read_is_told(mysql_settings: Settings, mariadb: MariaDb) ->
             reader.order(1)
         ask(mysql_settings, "GRANT SELECT ON trade_history.* TO reader@'127.0.0.1'")
         assert reader.order(1) is None
-
-
-def test_an_address_that_is_none(mysql_settings: Settings) -> None:
-    with pytest.raises(StoreWrong, match="port"):
-        MySqlReader(replace(mysql_settings, history=History(store="mysql://u:secret@h:0/d")))
 
 
 @pytest.mark.parametrize("make", [MySqlReader, MySqlWriter])

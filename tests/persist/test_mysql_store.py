@@ -13,6 +13,7 @@ from bus.catalog import Catalog
 from bus.messages import UPDATE_EVENT, Frame
 from conf.settings import Settings
 from persist.mysql_rows import number
+from persist.mysql_schema import POSITION_TABLE
 from persist.mysql_store import MySqlWriter
 from persist.store import StoreDown, StoreWrong
 from tests.engine.flows import Step, flows
@@ -186,13 +187,18 @@ def test_two_recorders_of_one_instance_never_double(mysql_settings: Settings) ->
     assert stored(mysql_settings) == wanted(history_of(frames, catalog).tables)
 
 
-def test_instances_share_a_database_with_positions_of_their_own(mysql_settings: Settings) -> None:
+def test_a_database_that_has_the_history_of_another_instance_is_left_alone(mysql_settings: Settings) -> None:
     catalog = making.random_play(0, steps=1)[1]
     usd = catalog.asset_by_name["USD"]
-    written(mysql_settings, [[update_frame(1, usd, user_id=1, change=1)]], catalog)
     other = replace(mysql_settings, instance=mysql_settings.instance.upper())
-    assert written(other, [], catalog) == 0
+    assert written(other, [], catalog) == 0, "nothing yet"
+    written(mysql_settings, [[update_frame(1, usd, user_id=1, change=1)]], catalog)
+    with pytest.raises(StoreWrong, match=f"has the history of instance {mysql_settings.instance}: give"):
+        written(other, [], catalog)
     assert written(mysql_settings, [], catalog) == 1
+    ask(mysql_settings, f"DELETE FROM {POSITION_TABLE} WHERE instance = '{other.instance}'")
+    ask(mysql_settings, f"UPDATE {POSITION_TABLE} SET instance = '{other.instance}'")
+    assert written(other, [], catalog) == 1
 
 
 def test_events_that_do_not_follow_are_refused(mysql_settings: Settings) -> None:

@@ -21,7 +21,7 @@ from conf.settings import History, Settings, Supervisor
 from persist.history import ANSWERS, Answering, in_time
 from persist.store import Change, Deal, Order, Page, StoreDown, StoreWrong, Times
 
-PATIENCE_MS = 5_000
+PATIENCE_MS = 60_000
 ONE = Decimal(1)
 ORDER = Order(5, 1.0, 2.0, 7, "BTCUSD", "web", 1, 2, ONE, ONE, ONE, ONE, ONE, ONE, ONE)
 DEAL = Deal(1.0, 7, "BTCUSD", 3, 5, 6, 2, 1, ONE, ONE, ONE, ONE, ONE)

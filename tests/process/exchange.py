@@ -27,7 +27,7 @@ from supervisor import lock
 
 PIT = (sys.executable, "-m", "supervisor.cli")
 START_TIMEOUT_S = 120  # kernels may have to be compiled
-REPLY_TIMEOUT_S = 10
+REPLY_TIMEOUT_S = 60
 PATIENCE_S = 60  # for what takes a moment on an idle machine
 POLL_S = 0.01
 _numbers = itertools.count(1)

@@ -18,6 +18,7 @@ FRAME_COUNT = 50  # commands
 WINDOW_COUNT = 20  # frames in flight
 PAUSE_S = 0.002  # between frames: the traffic is to be steady, not as much as goes
 RECEIVE_MS = 10
+FUND_TIMEOUT_MS = 60_000
 USER_COUNT = 20
 DEPOSITOR = 99  # has deposits only
 FUNDS_UNITS = 10**16  # of each asset for each user, 10^-8
@@ -56,7 +57,7 @@ class Load:
         commands["change_units"] = (FUNDS_UNITS, 0)
         commands["detail_size"] = len(DETAIL)
         client.send(commands, DETAIL)
-        assert not client.receive(timeout_ms=5_000).records["code"].any()
+        assert not client.receive(FUND_TIMEOUT_MS).records["code"].any()
 
     def run(self, client: Client, is_over: Callable[[], bool]) -> None:
         """Keep frames in flight until it is over; some are on their way when it returns."""

@@ -227,7 +227,7 @@ def deposit(running: Running, count: int, first_id: int) -> None:
     detail = b'{"text": "%s"}' % bytes(ord("a") + first_id % 26 for _ in range(DETAIL_MAX - 12))
     with running.client() as client:
         client.send(commands, detail * count)
-        assert not client.receive(timeout_ms=10_000).records["code"].any()
+        assert not client.receive(timeout_ms=PATIENCE_S * 1000).records["code"].any()
 
 
 def test_a_store_that_refuses_us_stops_nothing_and_a_mended_setting_does(

@@ -30,7 +30,7 @@ from tests.process.load import DEPOSITOR, Load
 KILL_COUNT = int(os.environ.get("PIT_KILLS", "8"))
 LOAD_S = 1.2  # longer than restart_window_s: for the supervisor each end is the first in a row
 BACK_MAX_S = 10.0  # loosely; what it was is printed
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 POLL_MS = 20
 OFTEN = {"restart_count_max": 1000, "restart_window_s": 1.0}
 ASSETS = (0, 1)  # USD and BTC, those of the first market

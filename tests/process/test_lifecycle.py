@@ -16,7 +16,7 @@ import pytest
 from supervisor import lock
 from tests.process.exchange import PIT, START_TIMEOUT_S, Running, exchange, write_conf
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 NAMES = ("matcher", "recorder", "history-0", "market", "http")
 
 

@@ -30,6 +30,9 @@ from persist.watch import Foreign, Watch
 NAME = "recorder"
 IDLE_MS = 200  # how long a turn may wait for events
 BATCH_LEAST, BATCH_MOST = 1_000, 32_000  # events; between them as many as a store takes in good time
+# From the begin of a transaction to that of the next. Of two trades each, they would cost a store ten times the work,
+# and the disk so many pages that the journal's syncs wait for them.
+WRITE_INTERVAL_S = 0.05
 QUICK_S, SLOW_S = 0.5, 1.5  # a full batch that took less may be larger, one that took more must be smaller
 PAUSE_LEAST_S, PAUSE_MOST_S = 0.1, 3.0  # between tries
 REPLAY_PAUSE_S = 60.0  # the same when the journal could not be replayed: each try reads much of it
@@ -62,6 +65,7 @@ class Recorder:
         self._batch_max = BATCH_LEAST
         self._pause_s = PAUSE_LEAST_S
         self._again_at = 0.0
+        self._wrote_at = -WRITE_INTERVAL_S
 
     def __enter__(self) -> Self:
         return self
@@ -116,16 +120,20 @@ class Recorder:
             raise Foreign(opening.name_of(self._settings), stored, durable)
 
     def _gather(self, events: Events, wait_ms: int) -> None:
-        """Take what has come, without waiting for more than the first of it."""
+        """Take what has come. A first event after a pause is not kept waiting; those of a flow wait for each other."""
         count = _count(self._batch)
-        while count < self._batch_max and (frame := events.receive(0 if self._batch else wait_ms)):
+        while count < self._batch_max and (frame := events.receive(self._patience_ms() if self._batch else wait_ms)):
             self._batch.append(frame)
             count += len(frame.records)
+
+    def _patience_ms(self) -> int:
+        """How long a batch that has begun may wait for more."""
+        return max(0, int((self._wrote_at + WRITE_INTERVAL_S - self._now()) * 1000))
 
     def _write(self) -> int:
         """Store the batch; return how many events it has."""
         count, catalog = _count(self._batch), self._covering()
-        began_s = self._now()
+        began_s = self._wrote_at = self._now()
         assert self._store is not None
         self._store.write(self._batch, catalog)
         self._adapt(count, self._now() - began_s)

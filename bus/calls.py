@@ -18,7 +18,7 @@ from bus import catalog, jsontext
 from bus.catalog import Catalog
 from bus.codes import Code
 from bus.endpoints import COMMANDS_TIMEOUT_MS, ENDPOINTS, LINGER_MS
-from bus.messages import BadFrame, FrameKind, pack, unpack
+from bus.messages import KNOWN, BadFrame, FrameKind, pack, unpack
 from bus.methods import BY_NUMBER, Backend, Method, check
 from bus.parameters import Scope
 
@@ -45,10 +45,11 @@ def call(method: Method, params: list[Any], tag: int) -> bytes:
     return pack(FrameKind.CALL, _NO_RECORDS, jsontext.packed(params), first=tag, total=method.number)
 
 
-def answer(outcome: Outcome, tag: int) -> bytes:
-    """The frame that answers."""
+def answer(outcome: Outcome, tag: int, event_number: int = 0) -> bytes:
+    """The frame that answers; `event_number` is that of the last event that the outcome takes into account."""
     text, code = (outcome, Code.OK) if isinstance(outcome, str) else ("", outcome)
-    return pack(FrameKind.ANSWER, _NO_RECORDS, text.encode(errors="replace"), first=tag, total=code)
+    known = np.array([(event_number,)], KNOWN)
+    return pack(FrameKind.ANSWER, known, text.encode(errors="replace"), first=tag, total=code)
 
 
 class Service:
@@ -69,8 +70,12 @@ class Service:
         listed: Callable[[], Catalog] = lambda: catalog.EMPTY,
         context: "zmq.Context[Any] | None" = None,
         now: Callable[[], float] = monotonic,
+        known_number: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`listed` gives the assets and markets that parameters may name."""
+        """`listed` gives the assets and markets that parameters may name, `known_number` the last event that answers
+        take into account.
+        """
+        self._known_number = known_number
         self._now = now
         self._backend = backend
         self._listed = listed
@@ -95,7 +100,8 @@ class Service:
         self._take(0 if self._waiting else wait_ms)
         asked = self._next()
         if asked is not None:
-            self._send(asked.identity, answer(respond(asked.method, asked.values), asked.tag))
+            outcome = respond(asked.method, asked.values)
+            self._send(asked.identity, answer(outcome, asked.tag, self._known_number()))
             self._take(0)
         return len(self._waiting)
 

@@ -17,6 +17,7 @@ class Code(IntEnum):
     SERVICE_UNAVAILABLE = 3
     METHOD_NOT_FOUND = 4
     SERVICE_TIMEOUT = 5
+    REQUIRE_AUTHENTICATION = 6
     REPEAT_UPDATE = 10
     UPDATE_BALANCE_NOT_ENOUGH = 11
     ORDER_BALANCE_NOT_ENOUGH = 20
@@ -24,6 +25,9 @@ class Code(IntEnum):
     NO_ENOUGH_TRADER = 22
     ORDER_NOT_FOUND = 30
     USER_NOT_MATCH = 31
+    EVENTS_GONE = 40
+    TOO_MANY_SUBSCRIPTIONS = 41
+    TOO_MANY_REQUESTS = 42
 
 
 class Answer(NamedTuple):
@@ -40,6 +44,7 @@ ANSWERS: dict[Code, Answer] = {
     Code.SERVICE_UNAVAILABLE: Answer(3, "service unavailable", 200),
     Code.METHOD_NOT_FOUND: Answer(4, "method not found", 404),
     Code.SERVICE_TIMEOUT: Answer(5, "service timeout", 504),
+    Code.REQUIRE_AUTHENTICATION: Answer(6, "require authentication", 200),
     Code.REPEAT_UPDATE: Answer(10, "repeat update", 200),
     Code.UPDATE_BALANCE_NOT_ENOUGH: Answer(11, "balance not enough", 200),
     Code.ORDER_BALANCE_NOT_ENOUGH: Answer(10, "balance not enough", 200),
@@ -47,5 +52,8 @@ ANSWERS: dict[Code, Answer] = {
     Code.NO_ENOUGH_TRADER: Answer(12, "no enough trader", 200),
     Code.ORDER_NOT_FOUND: Answer(10, "order not found", 200),
     Code.USER_NOT_MATCH: Answer(11, "user not match", 200),
+    Code.EVENTS_GONE: Answer(20, "events are gone", 200),
+    Code.TOO_MANY_SUBSCRIPTIONS: Answer(21, "too many subscriptions", 200),
+    Code.TOO_MANY_REQUESTS: Answer(22, "too many requests", 200),
 }
 assert set(ANSWERS) == set(Code) - {Code.OK}

@@ -62,7 +62,7 @@ class FrameKind(IntEnum):
     MARKETS = 9
     PING = 10
     CALL = 11  # to history or market: `first` is the caller's tag, `total` a `Method.number`, the blob JSON params
-    ANSWER = 12  # `first` is that tag, `total` a `Code`, the blob the JSON text of the result
+    ANSWER = 12  # `first` is that tag, `total` a `Code`, the blob the JSON text of the result, a KNOWN its only record
 
 
 class CommandKind(IntEnum):
@@ -281,6 +281,11 @@ MARKET_VIEW = np.dtype([
 ])
 assert MARKET_VIEW.itemsize == 104
 
+KNOWN = np.dtype([
+    ("event_number", "i8"),  # of the last event that an answer takes into account; 0 when it does not say
+])
+assert KNOWN.itemsize == 8
+
 RECORDS: dict[FrameKind, np.dtype] = {
     FrameKind.COMMANDS: COMMAND,
     FrameKind.RESULTS: RESULT,
@@ -291,6 +296,7 @@ RECORDS: dict[FrameKind, np.dtype] = {
     FrameKind.BALANCES: BALANCE_VIEW,
     FrameKind.ASSETS: ASSET_VIEW,
     FrameKind.MARKETS: MARKET_VIEW,
+    FrameKind.ANSWER: KNOWN,
 }
 _KINDS = {int(kind): kind for kind in FrameKind}  # much faster than FrameKind(number)
 NO_RECORD = np.dtype("u1")  # of a frame without records

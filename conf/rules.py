@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 S = TypeVar("S", bound="Section")
 _WORDS: Mapping[Any, str] = {
@@ -16,6 +16,8 @@ _WORDS: Mapping[Any, str] = {
     float: "a number",
     bool: "true or false",
     str: "text in quotes",
+    tuple[str, ...]: "a list of texts in quotes",
+    tuple[int, ...]: "a list of integers",
     Path: "a path in quotes",
 }
 
@@ -98,8 +100,8 @@ def rules(section: type[Section]) -> list[tuple[str, Any, Rule]]:
 
 def accepts(kind: Any, rule: Rule, value: object) -> bool:
     """Whether `value` has the type and keeps the rule of a setting."""
-    if kind == tuple[str, ...]:
-        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if kind in (tuple[str, ...], tuple[int, ...]):
+        return isinstance(value, tuple) and all(type(item) is get_args(kind)[0] for item in value)
     if kind is Path:
         return isinstance(value, Path)
     if kind is float and type(value) is int:
@@ -119,5 +121,5 @@ def needed(kind: Any, rule: Rule) -> str:
         return " or ".join(f"`{choice}`" for choice in rule.choices)
     if rule.form_text:
         return rule.form_text
-    word = _WORDS.get(kind, "a list of texts in quotes")
+    word = _WORDS[kind]
     return word if rule.least is None else f"{word} from {rule.least} to {rule.most}"

@@ -153,17 +153,108 @@ class Http(Section):
     )
 
 
+def _interval_ms(what: str) -> Any:
+    return setting(100, f"milliseconds from one {what} to the next for the same topic", least=1, most=60_000)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ws(Section):
-    """The WebSocket gateway. Not there yet: checked, not used."""
+    """The WebSocket gateway."""
 
     bind: str = setting("127.0.0.1:8090", "address to listen on", **_ADDRESS)
-    workers: int = setting(1, "worker processes", least=1, most=256)
+    workers: int = setting(1, "processes, which share the address; limits are of each process", least=1, most=256)
     auth_url: str = setting(
         "http://127.0.0.1:8000/internal/exchange/user/auth", "who checks the token of server.auth", **_URL
     )
     sign_url: str = setting(
         "http://127.0.0.1:8000/internal/exchange/user/api/auth", "who checks the signature of server.sign", **_URL
+    )
+    auth_timeout_s: float = setting(1.0, "seconds that those two have for an answer", least=0.1, most=60)
+    subprotocol: str = setting(
+        "chat",
+        "the subprotocol that a client must offer if it offers any",
+        form=_matches(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"),
+        form_text="a name without spaces",
+    )
+    origins: tuple[str, ...] = setting(
+        (),
+        'origins whose pages may connect, like "https://trade.example.com", or "*.example.com" for a domain\'s '
+        "subdomains; programs that send none always may. [] is every origin",
+    )
+    proxies: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1"), "addresses of proxies, whose X-Real-IP header tells the client's address"
+    )
+    compression: bool = setting(False, "whether permessage-deflate is agreed to when a client offers it")
+    price_interval_ms: int = _interval_ms("price.update")
+    state_interval_ms: int = _interval_ms("state.update")
+    today_interval_ms: int = _interval_ms("today.update")
+    kline_interval_ms: int = _interval_ms("kline.update")
+    depth_interval_ms: int = _interval_ms("depth.update")
+    book_interval_ms: int = _interval_ms("book.update")
+    depth_limits: tuple[int, ...] = setting((1, 5, 10, 20, 30, 50, 100), "what depth.subscribe takes as its limit")
+    depth_merges: tuple[str, ...] = setting(
+        ("0", "0.00000001", "0.0000001", "0.000001", "0.00001", "0.0001", "0.001", "0.01", "0.1"),
+        "what depth.subscribe takes as its interval",
+    )
+    query_cache_ms: int = setting(
+        500,
+        "milliseconds that the answer to one of the six public queries may be reused: ViaBTC's cache_timeout; 0 makes "
+        "each anew",
+        least=0,
+        most=60_000,
+    )
+    replay_event_max: int = setting(
+        1_000_000,
+        "how many events back a client may go on from, with `after`; to look through them takes 0.1 s and more",
+        least=0,
+        most=1_000_000_000,
+    )
+    connection_count_max: int = setting(
+        20_000, "connections that a process holds; more wait to be accepted", least=1, most=1_000_000
+    )
+    connection_per_address_max: int = setting(
+        1_000,
+        "connections from one address; more get 429. Those that come from a proxy which does not tell the client's "
+        "address are not counted",
+        least=1,
+        most=1_000_000,
+    )
+    subscription_count_max: int = setting(
+        1_000, "subscriptions of a connection, each market and asset counted", least=1, most=1_000_000
+    )
+    message_max_size: int = setting(102_400, "bytes of a client's message", least=1024, most=1 << 26)
+    request_rate_max: int = setting(
+        100,
+        "requests a second of one connection, ten times as many at once; more get code 22, and the connection is "
+        "closed when it does not stop",
+        least=1,
+        most=1_000_000,
+    )
+    handshake_timeout_s: float = setting(10.0, "seconds that a client has for its handshake", least=0.1, most=600)
+    idle_timeout_s: float = setting(
+        3600.0, "seconds without anything from a client, pongs too, after which it is closed", least=1, most=86_400
+    )
+    ping_interval_s: float = setting(
+        30.0, "seconds of silence after which a client is sent a ping; 0 is never", least=0, most=86_400
+    )
+    send_buffer_max_size: int = setting(
+        1 << 20,
+        "bytes that may wait for a client that does not read, beside those in the system's buffers; then it is closed",
+        least=1 << 16,
+        most=1 << 30,
+    )
+    slow_timeout_s: float = setting(
+        30.0, "seconds in which a client must read some of what waits for it", least=1, most=3600
+    )
+    drain_timeout_s: float = setting(
+        2.0, "seconds that a stopping process gives to clients to take what was sent to them", least=0, most=600
+    )
+    metrics_bind: str = setting(
+        "",
+        'where the first process serves its metrics to Prometheus, each further one on the port after it; "" is '
+        "nowhere",
+        form=lambda text: text == "" or is_address(text),
+        form_text='"" or host:port',
     )
 
 
@@ -265,6 +356,11 @@ class MarketData(Section):
     kline_row_max: int = setting(
         10_000, "rows that market.kline gives; of a longer time the newest", least=100, most=100_000
     )
+
+    @property
+    def skipped_deal_id(self) -> int:
+        """The id of the deal that market data leaves out; 0: none."""
+        return 1 if self.skip_first_deal else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,12 +136,17 @@ class Link:
 
     def call(self, method: Method, params: list[Any]) -> Outcome:
         """Ask history or market data. Raises NotConnected, TimedOut."""
+        return self.call_known(method, params)[0]
+
+    def call_known(self, method: Method, params: list[Any]) -> tuple[Outcome, int]:
+        """The same, with the number of the last event that the answer takes into account; 0: it does not say."""
         if self.is_full:
-            return Code.SERVICE_UNAVAILABLE
+            return Code.SERVICE_UNAVAILABLE, 0
         frame = self._exchange(partial(calls.call, method, params), COMMANDS_TIMEOUT_MS)
         if frame.kind is not FrameKind.ANSWER or frame.total:
-            return _CODES.get(frame.total) or Code.INTERNAL_ERROR
-        return str(frame.blob, "utf-8", "replace")
+            return _CODES.get(frame.total) or Code.INTERNAL_ERROR, 0
+        event_number = int(frame.records["event_number"][0]) if len(frame.records) else 0
+        return str(frame.blob, "utf-8", "replace"), event_number
 
     def ping(self) -> Frame:
         """See whether the matcher answers at all. Raises NotConnected, TimedOut."""

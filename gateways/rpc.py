@@ -74,12 +74,15 @@ class Rpc:
             return self._answer_one(request)
         return self._answer_batch(request) if is_batch(request) else BAD_REQUEST
 
+    def outcome(self, method: str, params: list[Any]) -> Outcome:
+        """What a call leads to. Raises NotConnected, TimedOut."""
+        return self._calls.get(method, _unknown)(params)
+
     def _answer_one(self, request: dict[str, Any]) -> Reply:
         if not is_request(request):
             return BAD_REQUEST
-        call = self._calls.get(request["method"], _unknown)
         try:
-            outcome = call(request["params"])
+            outcome = self.outcome(request["method"], request["params"])
         except NotConnected:
             return NO_BACKEND
         except TimedOut:
@@ -114,7 +117,7 @@ class Rpc:
         if not is_request(request):
             return Code.INVALID_ARGUMENT
         try:
-            return self._calls.get(request["method"], _unknown)(request["params"])
+            return self.outcome(request["method"], request["params"])
         except NotConnected:
             return Code.INTERNAL_ERROR
         except TimedOut:

@@ -34,10 +34,10 @@ class State:
         self._checked_until_s = 0.0
         self._catalog_until_s = 0.0
 
-    def catalog(self) -> Catalog:
-        """What is listed now. Raises NotConnected, TimedOut."""
+    def catalog(self, *, is_fresh: bool = False) -> Catalog:
+        """What is listed, looked up again if that is wanted or was a while ago. Raises NotConnected, TimedOut."""
         now = self._now()
-        if self._catalog is None or now >= self._checked_until_s:
+        if self._catalog is None or is_fresh or now >= self._checked_until_s:
             self._catalog = self._checked(now)
             self._checked_until_s = now + CATALOG_CHECK_S
         return self._catalog

@@ -19,7 +19,6 @@ from market.store import Loaded, Part, Position
 from market.ticks import Ticks
 
 ALWAYS = -(1 << 62)  # before any time
-FIRST_DEAL_ID = 1
 SIZES_S = {Resolution.SEC: 1, Resolution.MIN: MINUTE_S, Resolution.HOUR: HOUR_S}  # of candles counted from 1970
 
 
@@ -99,7 +98,7 @@ class Board:
         self.catalog = EMPTY
         self.position = Position()  # up to which events are applied
         self._settings = settings
-        self._skipped_deal_id = FIRST_DEAL_ID if settings.skip_first_deal else 0
+        self._skipped_deal_id = settings.skipped_deal_id
         self._tapes: dict[int, Tape] = {}  # by index of the market
         self._storing: list[Tape] = []
 

@@ -9,8 +9,8 @@ from typing import Any
 from bus.calls import Outcome
 from bus.catalog import Market
 from bus.codes import Code
-from bus.jsontext import moment
-from bus.messages import Records, Side
+from bus.deals import deal_text
+from bus.messages import Records
 from bus.methods import Method
 from bus.text import base, stripped
 from conf.settings import MarketData
@@ -22,7 +22,6 @@ from market.ticks import Ticks
 
 PERCENT_PREC = 2  # decimals of a change
 CHUNK_COUNT = 100  # deals whose text is made and kept in one piece
-_SIDES = {int(Side.ASK): "sell", int(Side.BID): "buy"}
 
 
 class Respondent:
@@ -125,12 +124,7 @@ class DealTexts:
         return self._chunks[chunk]
 
     def _text(self, ticks: Records) -> str:
-        stock_prec, money_prec = self._market.stock_prec, self._market.money_prec
-        return ", ".join([
-            f'{{"id": {deal_id}, "time": {moment(time)}, "price": "{stripped(price, money_prec)}",'
-            f' "amount": "{stripped(amount, stock_prec)}", "type": "{_SIDES[side]}"}}'
-            for deal_id, time, price, amount, side in reversed(ticks.tolist())
-        ])
+        return ", ".join([deal_text(self._market, *tick) for tick in reversed(ticks.tolist())])
 
     def _forget(self) -> None:
         """Drop the text of deals that are no longer kept."""

@@ -155,7 +155,10 @@ class MarketProcess:
         self._respond = Respondent(follower.board, self._settings.market, self._clock)
         if self._service is None:
             place = address(self._settings.bus.bind, self._settings.paths.sockets_dir, NAME)
-            self._service = Service(place, Backend.MARKET, lambda: self._catalog)
+            self._service = Service(place, Backend.MARKET, lambda: self._catalog, known_number=self._known_number)
+
+    def _known_number(self) -> int:
+        return 0 if self._current is None else self._current.board.position.number
 
 
 def main(settings: Settings) -> int:

@@ -35,4 +35,8 @@ def processes(settings: Settings) -> tuple[Wanted, ...]:
         ),
         Wanted(name="market", module="market.service", after=matcher, nice=BEHIND_TRADING),
         Wanted(name="http", module="gateways.http", after=matcher),
+        *(
+            Wanted(name=f"ws-{index}", module="gateways.ws.process", after=matcher, index=index)
+            for index in range(settings.ws.workers)
+        ),
     )

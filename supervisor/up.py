@@ -69,6 +69,7 @@ def greeting(settings: Settings) -> str:
     rows = {
         "data": settings.data_dir,
         "http": f"http://{settings.http.bind}",
+        "ws": f"ws://{settings.ws.bind}",
         "bus": commands,
         "try": f"curl -s http://{reachable(settings.http.bind)} -d '{EXAMPLE}'",
     }
@@ -148,6 +149,7 @@ def _speaker(settings: Settings, terminal: TextIO | None) -> Callable[[str], Non
 def refuse_used_addresses(settings: Settings) -> None:
     """See that nobody listens on what the processes will listen on. Raises AddressInUse."""
     _refuse_used_address("http.bind", settings.http.bind)
+    _refuse_used_address("ws.bind", settings.ws.bind)
     if settings.bus.bind == "ipc":
         return
     for name in endpoints.ENDPOINTS:

@@ -89,3 +89,14 @@ def bench_market(as_json: bool, quick: bool) -> None:
     from supervisor.bench import market
 
     market.run(quick=quick).show(as_json=as_json)
+
+
+@command.command("ws")
+@_JSON
+@_QUICK
+@_DIR
+def bench_ws(as_json: bool, quick: bool, folder: Path | None) -> None:
+    """A private exchange: its WebSocket clients, notifications, how late they are."""
+    from supervisor.bench import ws
+
+    ws.run(folder, ws.QUICK if quick else ws.FULL).show(as_json=as_json)

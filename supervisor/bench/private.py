@@ -1,14 +1,16 @@
 """A private exchange for a benchmark: its own instance, ports and folder, gone when the benchmark ends."""
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,13 +25,14 @@ def exchange(
     folder: Path | None,
     conf_file: Path | None,
     *,
+    ws: Mapping[str, Any] | None = None,
     sections: str = "",
     commands: Sequence[tuple[str, ...]] = (),
 ) -> Iterator[Settings]:
     """Start one in a new folder under `folder`, yield its settings, stop it and remove what it kept.
 
-    `sections` is added to its configuration, in TOML; `commands` of `pit` come before `up`. With `conf_file`, take the
-    one that runs with it, and leave it running.
+    `ws` are settings of that section; `sections`, in TOML, are further ones; `commands` of `pit` come before `up`. With
+    `conf_file`, take the one that runs with it, and leave it running.
     """
     if conf_file is not None:
         yield load(conf_file, None)
@@ -37,9 +40,11 @@ def exchange(
     data_dir = Path(tempfile.mkdtemp(prefix="tradepit-bench-", dir=folder))
     try:
         conf = data_dir / "tradepit.toml"
+        ws_settings = {"bind": f"127.0.0.1:{free_port()}", **(ws or {})}
+        ws_lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in ws_settings.items())
         conf.write_text(
             f'instance = "bench-{os.getpid()}"\ndata_dir = "data"\n'
-            f'[http]\nbind = "127.0.0.1:{free_port()}"\n[ws]\nbind = "127.0.0.1:{free_port()}"\n{sections}\n',
+            f'[http]\nbind = "127.0.0.1:{free_port()}"\n[ws]\n{ws_lines}{sections}\n',
             encoding="utf-8",
         )
         for command in commands:

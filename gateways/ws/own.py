@@ -1,0 +1,62 @@
+"""What a user is told of his own: order.update and asset.update, with the event's number for who asked for it."""
+
+from collections.abc import Iterable, Mapping
+
+from bus.catalog import Catalog
+from bus.messages import EVENT, QueryKind, Records
+from gateways import replies
+from gateways.state import State
+from gateways.ws.frames import Message
+from gateways.ws.publisher import Follower
+from gateways.ws.topics import Channel
+
+_ORDER_AT: int = EVENT.fields["order"][1]  # type: ignore[index]  # named: numpy's stub allows None
+
+
+def followers_of(followers: Iterable[Follower], channel: Channel, name: str) -> list[Follower]:
+    """Those who follow a market's orders, or an asset."""
+    return [follower for follower in followers if name in follower.session.names(channel)]
+
+
+def push_order(
+    followers: Iterable[Follower], event: Records, catalog: Catalog, *, is_numbered: bool | None = None
+) -> int:
+    """Push one event of an order, in an array of its own; to how many.
+
+    `is_numbered` says whether they get its number; by default it is as each wanted it.
+    """
+    told = f"{event['kind'][0]}, {replies.order(event.tobytes(), _ORDER_AT, catalog.market_by_index)}"
+    return _push(Channel.ORDER, told, followers, int(event["number"][0]), is_numbered)
+
+
+def balances(state: State, user_id: int, wanted: Iterable[str]) -> dict[str, str]:
+    """The text of balances as they are now, by asset. Raises NotConnected, TimedOut."""
+    catalog = state.catalog()
+    records = state.answer(QueryKind.BALANCES, user_id=user_id).records
+    return {name: replies.balances(records, [catalog.asset_by_name[name]]) for name in wanted}
+
+
+def push_balances(
+    followers: Iterable[Follower], texts: Mapping[str, str], number: int, *, is_numbered: bool | None = None
+) -> int:
+    """Push balances, one a message; how many messages. `number` is an event that they take into account."""
+    followers = list(followers)
+    return sum(_push(Channel.ASSET, told, followers, number, is_numbered) for told in texts.values())
+
+
+def _push(channel: Channel, told: str, followers: Iterable[Follower], number: int, is_numbered: bool | None) -> int:
+    plain = numbered = None
+    followers = list(followers)
+    for follower in followers:
+        if channel in follower.session.numbered if is_numbered is None else is_numbered:
+            numbered = numbered or Message(_update(channel, f"{told}, {number}"))
+            follower.push(numbered)
+        else:
+            plain = plain or Message(_update(channel, told))
+            follower.push(plain)
+        follower.flush()
+    return len(followers)
+
+
+def _update(channel: Channel, params: str) -> str:
+    return f'{{"method": "{channel}.update", "params": [{params}], "id": null}}'

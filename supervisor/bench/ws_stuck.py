@@ -1,0 +1,113 @@
+"""One client follows everything and reads nothing: whether the others notice."""
+
+import re
+import socket
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+from urllib.request import urlopen
+
+import psutil
+
+from conf.settings import Settings
+from supervisor.bench import ws_frames
+from supervisor.bench.report import Report
+from supervisor.bench.ws_clients import RESET, TCP_INFO, TIMEOUT_S, Lost
+from supervisor.bench.ws_crowd import Crowd, Server
+from supervisor.bench.ws_delivery import SEVERAL, drive
+from supervisor.bench.ws_trades import DEALS, MARKETS, Trades
+
+BUFFER_SIZE = 4096  # of its socket, so that it is soon full
+FILLING_S = 0.25
+FILLING_COUNT_MAX = 200
+ESTABLISHED = 1  # of the states of TCP
+EVERYTHING = (
+    DEALS,
+    *(ws_frames.request(f"{channel}.subscribe", *MARKETS) for channel in ("price", "state", "today")),
+    *(ws_frames.request("book.subscribe", market, 100) for market in MARKETS),
+    ws_frames.request("depth.subscribe", MARKETS[0], 100, "0"),
+    ws_frames.request("kline.subscribe", MARKETS[0], 60),
+)
+
+
+class Round(NamedTuple):
+    """What the others got, and what it took."""
+
+    rate: float  # notifications a second
+    cpu_us: float  # of the gateway, for each
+
+
+def measure(
+    report: Report,
+    settings: Settings,
+    gateway: Server,
+    trades: Trades,
+    count: int,
+    seconds: float,
+    round_count: int,
+) -> None:
+    """With and without it, in turn."""
+    without, beside = [], []
+    with Crowd(gateway) as crowd:
+        crowd.connect(count - 1)
+        crowd.say(DEALS)
+        for _ in range(round_count):
+            without.append(_round(crowd, trades, seconds))
+            with _client(gateway) as client:
+                _fill(crowd, trades, settings.ws.metrics_bind)
+                beside.append(_round(crowd, trades, seconds))
+                if ws_frames.state_of(client.getsockopt(*TCP_INFO)) != ESTABLISHED:
+                    raise Lost("the client that does not read was disconnected")
+    share = _median(beside).rate / _median(without).rate
+    detail = f"{_text(beside)} with it; {_text(without)} without, in turn; it follows everything"
+    report.add(f"{count:,} subscribers, one does not read: what the others get", 100 * share, "%", "100", detail)
+
+
+def _round(crowd: Crowd, trades: Trades, seconds: float) -> Round:
+    process = psutil.Process(crowd.server.pid)
+    before = process.cpu_times()
+    seen, rate = drive(crowd, trades.make, SEVERAL, seconds)
+    after = process.cpu_times()
+    return Round(rate, (after.user + after.system - before.user - before.system) * 1e6 / seen.frame_count)
+
+
+def _median(rounds: list[Round]) -> Round:
+    return Round(statistics.median(each.rate for each in rounds), statistics.median(each.cpu_us for each in rounds))
+
+
+def _text(rounds: list[Round]) -> str:
+    rates = ", ".join(f"{each.rate:,.0f}" for each in rounds)
+    return f"{rates} notifications/s, CPU of ws-0 {_median(rounds).cpu_us:.2f} us each"
+
+
+@contextmanager
+def _client(gateway: Server) -> Iterator[socket.socket]:
+    """It, meanwhile."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_SIZE)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        client.settimeout(TIMEOUT_S)
+        client.connect((gateway.host, gateway.port))
+        client.sendall(ws_frames.HANDSHAKE)
+        if not client.recv(BUFFER_SIZE).endswith(ws_frames.HANDSHAKE_END):
+            raise Lost("the handshake was answered strangely")
+        client.sendall(b"".join(EVERYTHING))
+        yield client
+
+
+def _fill(crowd: Crowd, trades: Trades, metrics_bind: str) -> None:
+    """Trade until the gateway leaves something out for a client that does not read."""
+    before = _conflated_count(metrics_bind)
+    for _ in range(FILLING_COUNT_MAX):
+        drive(crowd, trades.make, SEVERAL, FILLING_S)
+        if _conflated_count(metrics_bind) > before:
+            return
+    raise Lost("the client that does not read held nothing up")
+
+
+def _conflated_count(metrics_bind: str) -> float:
+    with urlopen(f"http://{metrics_bind}/metrics") as reply:
+        found = re.search(rb"^ws_conflated_total (\S+)$", reply.read(), re.MULTILINE)
+    assert found is not None, "the gateway counts them"
+    return float(found[1])

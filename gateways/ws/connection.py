@@ -44,6 +44,7 @@ class Service:
     admit: Callable[["Connection", str], bool]  # whether one more connection from this address is accepted
     take: Callable[["Connection", bytes], None]  # a message has come
     caught_up: Callable[["Connection"], None]  # what waited has gone
+    end: Callable[["Connection"], None]  # nothing may be sent to it any more
     leave: Callable[["Connection"], None]  # it is closed
 
 
@@ -56,7 +57,6 @@ class Connection:
         "_backlog",
         "_backlog_size",
         "_is_parting",
-        "_out",
         "_pinged_s",
         "_progress_s",
         "_reading",
@@ -68,9 +68,12 @@ class Connection:
         "heard_s",
         "held",
         "is_closed",
+        "is_ended",
+        "out",
         "peer",
         "requests",
         "session",
+        "takes_plain",
         "wire",
     )
 
@@ -85,10 +88,12 @@ class Connection:
         self.deadline_s = now_s + service.settings.handshake_timeout_s
         self.heard_s = self._pinged_s = self._progress_s = self._allowed_s = now_s
         self.is_closed = False
+        self.is_ended = False  # the last frame that may be sent is among those in `out`, or was
+        self.out: list[bytes] = []  # frames that the next `flush` sends
+        self.takes_plain = True  # frames as they are, not compressed
         self._allowance = float(BURST_S * service.settings.request_rate_max)
         self._service = service
         self._socket = sock
-        self._out: list[bytes] = []
         self._backlog: deque[bytes] = deque()  # the first one may have been sent in part
         self._backlog_size = 0
         self._is_parting = False
@@ -107,28 +112,30 @@ class Connection:
         return self._backlog_size
 
     def push(self, message: Message) -> None:
-        """Have a message sent with the next `flush`."""
-        self._out.append(message.frame(self.wire))
+        """Have a message sent with the next `flush`; nothing may follow a close frame."""
+        if not self.is_ended:
+            self.out.append(message.frame(self.wire))
 
     def flush(self) -> None:
-        """Send what was pushed, as far as the client takes it."""
-        out = self._out
+        """Send what is in `out`, as far as the client takes it."""
+        out = self.out
         if not out or self.is_closed:
             return
-        self._out = []
-        if self._backlog:
-            self._keep(out)
-            return
-        data = out[0] if len(out) == 1 else b"".join(out)
-        try:
-            sent_size = self._socket.send(data)
-        except BlockingIOError:
-            sent_size = 0
-        except OSError:
-            self.drop()
-            return
-        if sent_size < len(data):
-            self._keep(_rest(out, sent_size))
+        sent_size = 0
+        if not self._backlog:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            try:
+                sent_size = self._socket.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.drop()
+                return
+            if sent_size == len(data):
+                out.clear()
+                return
+        self.out = []
+        self._keep(_rest(out, sent_size))
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; what was pushed goes first."""
@@ -142,6 +149,7 @@ class Connection:
         """Close at once."""
         if self.is_closed:
             return
+        self._end()
         self.is_closed = True
         self._reading.close()
         if self._writing is not None:
@@ -149,7 +157,7 @@ class Connection:
         self._socket.close()
         self._backlog.clear()
         self._backlog_size = 0
-        self._out = []
+        self.out = []
         self._service.leave(self)
 
     @property
@@ -228,6 +236,7 @@ class Connection:
         messages = self.wire.accept()
         if self.wire.is_open:
             self.deadline_s = inf
+            self.takes_plain = self.wire.deflates is None
         elif self.wire.is_of_strange_origin:
             self._service.metrics.origins_refused.inc()
         return messages
@@ -236,10 +245,18 @@ class Connection:
         """Send what the protocol wants to send, after what was pushed before."""
         own = self.wire.to_send()
         if own:
-            self._out.append(own)
+            self.out.append(own)
+        if not self.wire.is_open and not self.wire.is_shaking:
+            self._end()
         self.flush()
         if self.wire.is_ended and not self._backlog:
             self._part()
+
+    def _end(self) -> None:
+        """From now on nothing is pushed."""
+        if not self.is_ended:
+            self.is_ended = True
+            self._service.end(self)
 
     def _keep(self, frames: list[bytes]) -> None:
         """Let frames wait until the client reads."""
@@ -261,6 +278,7 @@ class Connection:
         self._backlog.append(first)
         self._backlog_size = len(first)
         self.close(CloseCode.POLICY_VIOLATION, "messages are not read quickly enough")
+        self.deadline_s = monotonic() + self._service.settings.slow_timeout_s  # the system's buffers come first
 
     def _on_writable(self) -> None:
         data = self._backlog[0] if len(self._backlog) == 1 else b"".join(self._backlog)

@@ -76,7 +76,7 @@ class Desk:
         assert requests is not None
         try:
             self._do(connection, request_id, todo)
-            while requests and not connection.is_closed:
+            while requests and not connection.is_ended:
                 request_id, todo = connection.session.take(requests.popleft())
                 if not self._do_at_once(connection, request_id, todo):
                     connection.flush()
@@ -139,7 +139,7 @@ class Desk:
 
     def _identify(self, connection: Connection, request_id: int | None, claim: Token | Signature) -> None:
         verdict = self._verifier.verify(claim)
-        if connection.is_closed:
+        if connection.is_ended:
             return
         if isinstance(verdict, Refusal):
             connection.push(Message(refused(verdict, request_id)))

@@ -59,11 +59,17 @@ class Pump:
         self._feed: feed.Feed
         self._frames: list[Frame] = []  # that have come and are not told
         self._balances: Balances = {}  # that are still to be told
+        self._balances_number = 0  # the last event whose balances all are told
         self._follow()
 
     def start(self) -> None:
         """Begin the loop."""
         self._greenlet = gevent.spawn(self._run)
+
+    def check(self) -> None:
+        """See that the loop goes on. Raises what ended it."""
+        if self._greenlet.exception is not None:
+            raise self._greenlet.exception
 
     def stop(self) -> None:
         """End the loop."""
@@ -77,7 +83,7 @@ class Pump:
         if self._watcher is not None:
             self._watcher.close()
             self._feed.close()
-        self._publisher.event_number = number
+        self._publisher.event_number = self._balances_number = number
         self._feed = feed.follow(self._settings.bus.bind, self._settings.paths, number)
         self._watcher = gevent.get_hub().loop.io(self._feed.socket.getsockopt(zmq.FD), _READABLE)
         self._watcher.start(self._wake.set)
@@ -162,7 +168,8 @@ class Pump:
                 continue
             market = catalog.market_by_index[orders["market"][place]]
             assets |= {market.stock.name: None, market.money.name: None}
-            if told := followers_of(users[user_id], Channel.ORDER, market.name):
+            followers = users.get(user_id, ())  # they may have been too slow for the one before
+            if told := followers_of(followers, Channel.ORDER, market.name):
                 self._metrics.sent.inc(push_order(told, events[place : place + 1], catalog))
 
     def _tell_balances(self) -> None:
@@ -172,10 +179,12 @@ class Pump:
             followers = self._publisher.users.get(user_id, {})
             followed = {name: followers_of(followers, Channel.ASSET, name) for name in assets}
             if told := [name for name, them in followed.items() if them]:
-                number = self._publisher.event_number
-                for name, text in balances(self._state, user_id, told).items():
-                    self._metrics.sent.inc(push_balances(followed[name], {name: text}, number))
+                texts = balances(self._state, user_id, told)
+                for name, text in texts.items():
+                    number = self._publisher.event_number if name == told[-1] else self._balances_number
+                    self._metrics.sent.inc(push_balances(followed[name], {name: text}, number, number))
             del self._balances[user_id]
+        self._balances_number = self._publisher.event_number
 
     def _skip(self, gone: Gone) -> None:
         """Events are lost to this process. Whoever followed his own is told so, by the end of the connection."""
@@ -187,6 +196,7 @@ class Pump:
         self._frames = []
         self._balances.clear()
         self._follow()
+        self._publisher.skip()
 
 
 def _joined(frames: list[Frame]) -> tuple[Records, int]:

@@ -15,6 +15,7 @@ from bus.catalog import Market
 from bus.deals import deal_text
 from bus.messages import QueryKind
 from bus.methods import METHODS, Method
+from bus.parameters import DEALS_MAX
 from gateways.link import NotConnected, TimedOut
 from gateways.state import State
 from gateways.ws import depth
@@ -63,6 +64,7 @@ class Feed(ABC):
         self.needed_number = needed_number
         self.is_known = False  # whether it has anything to remember
         self.polled_s = 0.0  # by whoever polls it
+        self.is_behind = False  # whether what it told last does not take `needed_number` into account yet
         self._source = source
 
     def told(self) -> list[str]:
@@ -79,6 +81,9 @@ class Feed(ABC):
 
     def take(self, deal: Deal, market: Market) -> None:  # noqa: B027  # most feeds ask for what deals make of it
         """A deal of its market has been made."""
+
+    def skip(self) -> None:  # noqa: B027  # likewise
+        """Deals may have been missed."""
 
 
 class Behind(Exception):
@@ -119,6 +124,9 @@ class PriceFeed(_Asking):
         self._units = deal.price_units
         self.is_known = True
 
+    def skip(self) -> None:
+        self.is_known = False
+
     def refresh(self, market: Market) -> list[str]:
         self._market = market
         if not self.is_known:
@@ -141,28 +149,39 @@ class DealsFeed(_Asking):
         super().__init__(topic, source, needed_number)
         self._newest: deque[str] = deque(maxlen=DEALS_TOLD_COUNT)  # newest first
         self._waiting: list[tuple[int, str]] = []  # oldest first
+        self._told_id = 0  # market data may be ahead of the events: what it told does not come again
 
     def newest(self) -> list[str]:
         return [self._told(self._newest)] if self._newest else []
 
     def take(self, deal: Deal, market: Market) -> None:
-        self._waiting.append((deal.number, deal_text(market, *deal)))
+        if deal.number > self._told_id:
+            self._waiting.append((deal.number, deal_text(market, *deal)))
+
+    def skip(self) -> None:
+        self.is_known = False
+        self._waiting.clear()
 
     def refresh(self, market: Market) -> list[str]:
         fresh = [] if self.is_known else self._before(market)  # oldest first
-        fresh += [told for _, told in self._waiting]
-        self._waiting.clear()
-        self._newest.extendleft(fresh[-DEALS_TOLD_COUNT:])
-        parts = (fresh[start : start + DEALS_AT_ONCE_MAX] for start in range(0, len(fresh), DEALS_AT_ONCE_MAX))
+        fresh += self._waiting
+        self._waiting = []
+        if not fresh:
+            return []
+        self._told_id = fresh[-1][0]
+        texts = [told for _, told in fresh]
+        self._newest.extendleft(texts[-DEALS_TOLD_COUNT:])
+        parts = (texts[start : start + DEALS_AT_ONCE_MAX] for start in range(0, len(texts), DEALS_AT_ONCE_MAX))
         return [self._told(reversed(part)) for part in parts]
 
     def _told(self, newest_first: Iterable[str]) -> str:
         return _update(self.topic, f"[{', '.join(newest_first)}]")
 
-    def _before(self, market: Market) -> list[str]:
-        """The last of those before the ones that wait; none if market data is away, which must not hold these up."""
+    def _before(self, market: Market) -> list[tuple[int, str]]:
+        """Those before the ones that wait; none if market data is away, which must not hold these up."""
+        count_max = DEALS_MAX if self._told_id else DEALS_TOLD_COUNT
         try:
-            found, is_current = self._ask("market.deals", market.name, DEALS_TOLD_COUNT, 0)
+            found, is_current = self._ask("market.deals", market.name, count_max, self._told_id)
         except (NotConnected, TimedOut):
             if not self._waiting:
                 raise
@@ -170,9 +189,10 @@ class DealsFeed(_Asking):
         if found is None or not is_current:
             raise Behind
         self.is_known = True
-        first_number = self._waiting[0][0] if self._waiting else None
-        deals = reversed(jsontext.parse(found.encode()))
-        return [jsontext.dump(each) for each in deals if first_number is None or each["id"] < first_number]
+        deals = [(each["id"], jsontext.dump(each)) for each in reversed(jsontext.parse(found.encode()))]
+        if deals:  # it may have some of those that wait, and newer ones
+            self._waiting = [waiting for waiting in self._waiting if waiting[0] > deals[-1][0]]
+        return deals
 
 
 class StatusFeed(_Asking):
@@ -198,8 +218,9 @@ class StatusFeed(_Asking):
         if found is not None and is_new:
             self._text = found
             self.is_known = True
-        if not is_current and not is_new:
+        if found is not None and not is_current and not is_new:
             raise Behind
+        self.is_behind = found is not None and not is_current
         return self.newest() if is_new else []
 
 
@@ -235,6 +256,7 @@ class KlineFeed(_Asking):
             self._rows, self._last_row = found, rows[-1]
         if found is not None and not is_current and not is_new:
             raise Behind
+        self.is_behind = found is not None and not is_current
         return self.newest() if is_new else []
 
 

@@ -37,11 +37,24 @@ def balances(state: State, user_id: int, wanted: Iterable[str]) -> dict[str, str
 
 
 def push_balances(
-    followers: Iterable[Follower], texts: Mapping[str, str], number: int, *, is_numbered: bool | None = None
+    followers: Iterable[Follower],
+    texts: Mapping[str, str],
+    number: int,
+    number_before: int,
+    *,
+    is_numbered: bool | None = None,
 ) -> int:
-    """Push balances, one a message; how many messages. `number` is an event that they take into account."""
+    """Push balances, one a message; how many messages.
+
+    Only the last one carries `number`, up to which all is told then. The others carry that from before: a client that
+    is cut off between two of them must not go on after the second.
+    """
     followers = list(followers)
-    return sum(_push(Channel.ASSET, told, followers, number, is_numbered) for told in texts.values())
+    numbers = [*[number_before] * (len(texts) - 1), number]
+    return sum(
+        _push(Channel.ASSET, told, followers, each, is_numbered)
+        for told, each in zip(texts.values(), numbers, strict=True)
+    )
 
 
 def _push(channel: Channel, told: str, followers: Iterable[Follower], number: int, is_numbered: bool | None) -> int:

@@ -74,7 +74,7 @@ class Gateway:
             session=partial(Session, rules_of(ws)),
             take=desk.take,
             caught_up=self._publisher.catch_up,
-            leave=self._publisher.forget,
+            end=self._publisher.forget,
         )
 
     def run(self) -> None:
@@ -90,6 +90,8 @@ class Gateway:
         gc.collect()
         gc.freeze()  # what was imported lives as long as the process: to look through it would hold up everybody
         while not stopping.wait(BEAT_INTERVAL_S):
+            self._publisher.check()
+            self._pump.check()
             ready.beat()
         telling.kill()
         if metrics_server is not None:

@@ -11,14 +11,14 @@ from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
-from gevent.pool import Pool
+from gevent.lock import BoundedSemaphore
 
 from bus.catalog import Market
 from conf.settings import Ws
 from gateways.link import NotConnected, TimedOut
 from gateways.turns import give_way
 from gateways.ws.feeds import KINDS, Behind, Deal, Feed, Source
-from gateways.ws.frames import Message, Wire
+from gateways.ws.frames import Message
 from gateways.ws.metrics import Metrics
 from gateways.ws.session import Session
 from gateways.ws.topics import CONFLATED, PRIVATE, Channel, Topic
@@ -29,6 +29,7 @@ RETRY_S = 0.25  # or that did not answer
 POLL_S = 1.0  # how often it is seen what has changed with time alone
 SENT_AT_ONCE_MAX = 128  # clients, before others have their turn
 _IMMEDIATE = {Channel.DEALS: 0.0}
+_OF_MEMORY = (Channel.DEPTH, Channel.BOOK)  # the matcher's
 _OF_DEALS = (Channel.PRICE, Channel.DEALS)  # made from the deals of events
 
 
@@ -36,7 +37,8 @@ class Follower(Protocol):
     """A client, as the publisher knows it."""
 
     session: Session
-    wire: Wire
+    out: list[bytes]  # frames that the next `flush` sends
+    takes_plain: bool  # frames as they are, not compressed
     held: dict[Topic, None]  # conflated topics that it was too slow for, to be told when it has caught up
 
     @property
@@ -49,7 +51,7 @@ class Follower(Protocol):
         ...
 
     def flush(self) -> None:
-        """Send what was pushed."""
+        """Send what is in `out`."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -65,6 +67,8 @@ class _Lane:
         self.feeds: dict[Feed, None] = {}
         self.due_s = 0.0
         self.wake = Event()
+        self.asked: dict[Feed, bool] = {}  # those that wait for an answer; whether they are to be looked at again then
+        self.turns = BoundedSemaphore(ASKED_AT_ONCE_MAX)
 
     def add(self, feed: Feed, within_s: float | None = None) -> None:
         """Look at a feed when it is time, or so soon."""
@@ -97,6 +101,12 @@ class Publisher:
         """Begin the loops."""
         loops = [gevent.spawn(self._run, channel, lane) for channel, lane in self._lanes.items()]
         self._greenlets = [*loops, gevent.spawn(self._send), gevent.spawn(self._poll)]
+
+    def check(self) -> None:
+        """See that all loops go on. Raises what ended one."""
+        for greenlet in self._greenlets:
+            if greenlet.exception is not None:
+                raise greenlet.exception
 
     def stop(self) -> None:
         """End the loops."""
@@ -157,12 +167,20 @@ class Publisher:
         deals = list(deals)
         for feed in feeds:
             channel = feed.topic.channel
-            feed.needed_number = self.event_number
-            if channel in _OF_DEALS:
+            if channel in _OF_DEALS:  # of market data it needs what was before it
                 for deal, listed in deals:
                     feed.take(deal, listed)
+            else:
+                feed.needed_number = self.event_number
             if deals or channel in (Channel.DEPTH, Channel.BOOK):
                 self._lanes[channel].add(feed)
+
+    def skip(self) -> None:
+        """Events are lost: look at everything anew."""
+        for topic, feed in self._feeds.items():
+            feed.needed_number = self.event_number
+            feed.skip()
+            self._lanes[topic.channel].add(feed)
 
     def follows_market(self, market: str) -> bool:
         """Whether anything of a market is followed."""
@@ -216,7 +234,6 @@ class Publisher:
 
     def _run(self, channel: Channel, lane: _Lane) -> None:
         """The loop of a channel."""
-        asked = Pool(ASKED_AT_ONCE_MAX)
         while True:
             lane.wake.wait()
             lane.wake.clear()
@@ -228,13 +245,26 @@ class Publisher:
                     continue
                 feeds, lane.feeds = lane.feeds, {}
                 lane.due_s = monotonic() + lane.interval_s
-                if channel in (Channel.DEPTH, Channel.BOOK) or len(feeds) == 1:
-                    for number, feed in enumerate(feeds, 1):
+                for number, feed in enumerate(feeds, 1):
+                    if channel in _OF_MEMORY or (channel in _OF_DEALS and feed.is_known):
                         self._refresh(feed, lane)
-                        if number % ASKED_AT_ONCE_MAX == 0:
-                            give_way()
-                else:
-                    asked.map(lambda feed: self._refresh(feed, lane), feeds)
+                    elif feed in lane.asked:
+                        lane.asked[feed] = True
+                    else:  # nobody else waits for the answer
+                        lane.asked[feed] = False
+                        gevent.spawn(self._ask, feed, lane)
+                    if number % ASKED_AT_ONCE_MAX == 0:
+                        give_way()
+
+    def _ask(self, feed: Feed, lane: _Lane) -> None:
+        """Refresh a feed of market data, which may take a while."""
+        try:
+            with lane.turns:
+                self._refresh(feed, lane)
+        finally:
+            is_wanted_again = lane.asked.pop(feed)
+        if is_wanted_again and self._feeds.get(feed.topic) is feed:
+            lane.add(feed)
 
     def _refresh(self, feed: Feed, lane: _Lane) -> None:
         """See whether a topic has changed, and tell its followers."""
@@ -250,8 +280,10 @@ class Publisher:
         except (NotConnected, TimedOut):
             self._again(feed, lane, RETRY_S)
             return
-        if told:
+        if told and self._feeds.get(feed.topic) is feed:
             self._tell(feed.topic, told)
+        if feed.is_behind and self._feeds.get(feed.topic) is feed:
+            lane.add(feed)
 
     def _again(self, feed: Feed, lane: _Lane, pause_s: float) -> None:
         if self._feeds.get(feed.topic) is not feed:  # nobody follows it any more
@@ -267,19 +299,21 @@ class Publisher:
         if not followers:
             return
         messages = [Message(text) for text in told]
-        may_hold = topic.channel in CONFLATED
-        sent_count = 0
-        for follower in followers:
-            if may_hold and follower.is_behind:
+        frames = [message.plain for message in messages]
+        if topic.channel in CONFLATED and (behind := [each for each in followers if each.is_behind]):
+            for follower in behind:
                 follower.held[topic] = None
-                self._metrics.conflated.inc()
-                continue
-            for message in messages:
-                follower.push(message)
-            sent_count += 1
-            self._unsent[follower] = None
-        self._metrics.sent.inc(sent_count * len(messages))
-        self._metrics.sent_size.inc(sent_count * sum(map(len, messages)))
+            self._metrics.conflated.inc(len(behind))
+            followers = dict.fromkeys(each for each in followers if not each.is_behind)
+        for follower in followers:  # what it costs to tell one of thousands is what this process can do
+            if follower.takes_plain:
+                follower.out += frames
+            else:
+                for message in messages:
+                    follower.push(message)
+        self._unsent.update(followers)
+        self._metrics.sent.inc(len(followers) * len(messages))
+        self._metrics.sent_size.inc(len(followers) * sum(map(len, messages)))
         self._sending.set()
 
     def _push(self, follower: Follower, told: list[str]) -> None:

@@ -62,8 +62,10 @@ class Resumer:
         self._publisher.change(connection, channel, frozenset())
         log = Reader(self._events_dir)
         number = self._publisher.event_number if after_number is None else after_number
-        if number > log.durable_number or not self._arrive(number):
+        if number > log.durable_number:
             return Code.INVALID_ARGUMENT
+        if not self._arrive(number):
+            return Code.SERVICE_TIMEOUT
         is_far = self._publisher.event_number - number > self._event_count_max
         if is_far or number + 1 < log.first_number:
             self._metrics.replays_refused.inc()
@@ -96,6 +98,8 @@ class Resumer:
         wanted = {topic.name for topic in topics}
         user_id = connection.session.user_id
         changed: dict[str, None] = {}  # assets
+        number_before = number
+        end_s = time.monotonic() + AHEAD_MAX_S
         while True:
             until_number = self._publisher.event_number
             for frame_count, part in enumerate(missed(log, number, user_id, channel), 1):
@@ -108,13 +112,18 @@ class Resumer:
                     self._pause(connection)
             if changed:
                 texts = balances(self._state, user_id, changed)
-                self._metrics.sent.inc(push_balances([connection], texts, number, is_numbered=True))
+                self._metrics.sent.inc(push_balances([connection], texts, number, number_before, is_numbered=True))
                 changed.clear()
-            if connection.is_closed:
+            if connection.is_ended:
                 raise _Left
             if number >= self._publisher.event_number:  # else it went on meanwhile
                 self._publisher.change(connection, channel, topics, is_numbered=True)
                 return number
+            if number == number_before:  # the log has less than this process was told
+                if time.monotonic() > end_s:
+                    raise TimedOut
+                gevent.sleep(PAUSE_S)
+            number_before = number
 
     def _tell_events(
         self, connection: Connection, channel: Channel, wanted: set[str], events: Records
@@ -139,9 +148,9 @@ class Resumer:
     def _pause(self, connection: Connection) -> None:
         """Give others their turn, and a client that reads slowly its time. Raises _Left."""
         give_way()
-        while connection.backlog_size > BACKLOG_SIZE and not connection.is_closed:
+        while connection.backlog_size > BACKLOG_SIZE and not connection.is_ended:
             gevent.sleep(PAUSE_S)
-        if connection.is_closed:
+        if connection.is_ended:
             raise _Left
 
 

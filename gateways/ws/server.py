@@ -61,14 +61,13 @@ class Server:
         session: Callable[[], Session],
         take: Callable[[Connection, bytes], None],
         caught_up: Callable[[Connection], None],
-        leave: Callable[[Connection], None],
+        end: Callable[[Connection], None],
     ) -> None:
         """`session` makes one for a new client; the others are told of messages, of room, and of the end."""
         self._settings = settings
         self._listener = listener
         self._metrics = metrics
         self._session = session
-        self._told_leave = leave
         self._connections: dict[Connection, None] = {}
         self._counts: Counter[str] = Counter()  # of connections, by address
         self._hub = gevent.get_hub()
@@ -80,6 +79,7 @@ class Server:
             admit=self._admit,
             take=take,
             caught_up=caught_up,
+            end=end,
             leave=self._leave,
         )
         self._accepting: Any = self._hub.loop.io(listener.fileno(), READABLE)
@@ -156,7 +156,6 @@ class Server:
             self._counts[connection.address] -= 1
             if not self._counts[connection.address]:
                 del self._counts[connection.address]
-        self._told_leave(connection)
 
     def _sweep(self) -> None:
         now_s = monotonic()

@@ -200,7 +200,7 @@ class Clients:
             counts[fd] += count
             frame_count += count
             all_size += size
-        if frame_count:
+        if all_size:
             self._frame_count += frame_count
             self._size += all_size
             self._tell()
@@ -211,13 +211,15 @@ class Clients:
         frame_count = all_size = 0
         while size:
             all_size += size
-            data = self._rests.pop(fd, b"") + self._buffer[:size]
-            count, rest = ws_frames.walk(data, len(data))
+            before = self._rests.pop(fd, b"")
+            data = before + self._buffer[:size] if before else self._buffer
+            end = len(before) + size
+            count, rest = ws_frames.walk(data, end)
             frame_count += count
-            if rest < len(data):
-                self._rests[fd] = data[rest:]
+            if rest < end:
+                self._rests[fd] = bytes(data[rest:end])
             if fd == self._first_fd:
-                self._count_deals(data[:rest])
+                self._count_deals(data, rest)
             if size < BUFFER_SIZE:
                 return frame_count, all_size
             size = self._receive_some(fd)
@@ -225,10 +227,10 @@ class Clients:
             raise Lost("the server closed a connection")
         return frame_count, all_size
 
-    def _count_deals(self, frames: bytes) -> None:
+    def _count_deals(self, frames: bytes | bytearray, size: int) -> None:
         start = 0
-        while start < len(frames):
-            end = ws_frames.end_of_frame(frames, start, len(frames))
+        while start < size:
+            end = ws_frames.end_of_frame(frames, start, size)
             self._deals.append(self._deals[-1] + frames.count(DEAL, start, end))
             start = end
 

@@ -47,10 +47,15 @@ def end_of_frame(data: Bytes, start: int, end: int) -> int:
 def walk(data: Bytes, end: int) -> tuple[int, int]:
     """How many whole frames `data[:end]` begins with, and where what is left begins."""
     count = start = 0
-    while (after := end_of_frame(data, start, end)) <= end:
+    while True:
+        if start + HEAD_SIZE <= end and data[start + 1] == _MEDIUM:  # nearly always, and much quicker
+            after = start + HEAD_SIZE + (data[start + 2] << 8) + data[start + 3]
+        else:
+            after = end_of_frame(data, start, end)
+        if after > end:
+            return count, start
         count += 1
         start = after
-    return count, start
 
 
 def state_of(tcp_info: bytes) -> int:

@@ -1,4 +1,4 @@
-"""One client follows everything and reads nothing: whether the others notice."""
+"""One client follows everything and reads nothing: whether the others notice. Else it reads what it gets."""
 
 import re
 import socket
@@ -47,20 +47,23 @@ def measure(
     seconds: float,
     round_count: int,
 ) -> None:
-    """With and without it, in turn."""
-    without, beside = [], []
+    """While it sleeps and while it reads, in turn."""
+    asleep, awake = [], []
     with Crowd(gateway) as crowd:
         crowd.connect(count - 1)
         crowd.say(DEALS)
         for _ in range(round_count):
-            without.append(_round(crowd, trades, seconds))
-            with _client(gateway) as client:
+            with Crowd(gateway) as reader:
+                reader.connect(1)
+                reader.say(*EVERYTHING)
+                awake.append(_round(crowd, trades, seconds))
+            with _sleeper(gateway) as client:
                 _fill(crowd, trades, settings.ws.metrics_bind)
-                beside.append(_round(crowd, trades, seconds))
+                asleep.append(_round(crowd, trades, seconds))
                 if ws_frames.state_of(client.getsockopt(*TCP_INFO)) != ESTABLISHED:
                     raise Lost("the client that does not read was disconnected")
-    share = _median(beside).rate / _median(without).rate
-    detail = f"{_text(beside)} with it; {_text(without)} without, in turn; it follows everything"
+    share = _median(asleep).rate / _median(awake).rate
+    detail = f"{_text(asleep)}; in turn with one that reads: {_text(awake)}; it follows everything"
     report.add(f"{count:,} subscribers, one does not read: what the others get", 100 * share, "%", "100", detail)
 
 
@@ -82,8 +85,8 @@ def _text(rounds: list[Round]) -> str:
 
 
 @contextmanager
-def _client(gateway: Server) -> Iterator[socket.socket]:
-    """It, meanwhile."""
+def _sleeper(gateway: Server) -> Iterator[socket.socket]:
+    """It, meanwhile; it does not read more than the handshake."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_SIZE)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

@@ -1,5 +1,6 @@
 """What the benchmark of WebSocket clients counts, and that all of it can be run."""
 
+import contextlib
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -100,27 +101,32 @@ def test_a_crowd_counts_what_the_baseline_sends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("status", "frame", "why"),
     [
-        (b"HTTP/1.1 429 Too Many Requests\r\n\r\n", "429"),
-        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "closed"),
-        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + frame_of(ws_frames.REFUSED + b'"code": 4}}'), "refused"),
+        (b"HTTP/1.1 429 Too Many Requests", b"", "429"),
+        (b"HTTP/1.1 101 Switching Protocols", b"", "closed"),
+        (b"HTTP/1.1 101 Switching Protocols", frame_of(ws_frames.REFUSED + b'"code": 4}}'), "refused"),
     ],
 )
-def test_a_crowd_says_why_it_can_not_go_on(answer: bytes, why: str) -> None:
+def test_a_crowd_says_why_it_can_not_go_on(status: bytes, frame: bytes, why: str) -> None:
     def serve() -> None:
         client, _ = listener.accept()
-        with client:
+        with client, contextlib.suppress(ConnectionResetError):
             client.recv(1024)
-            client.sendall(answer[: answer.index(ws_frames.HANDSHAKE_END) + len(ws_frames.HANDSHAKE_END)])
+            client.sendall(status + ws_frames.HANDSHAKE_END)
             client.recv(1024)
-            client.sendall(answer[answer.index(ws_frames.HANDSHAKE_END) + len(ws_frames.HANDSHAKE_END) :])
+            if frame:
+                client.sendall(frame)
+                client.recv(1024)
+
+    def connect_and_ask() -> None:
+        crowd.connect(1)
+        crowd.say(DEALS)
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as threads:
         serving = threads.submit(serve)
         with Crowd(Server("127.0.0.1", listener.getsockname()[1], 0)) as crowd, pytest.raises(Lost, match=why):
-            crowd.connect(1)
-            crowd.say(DEALS)
+            connect_and_ask()
         serving.result()
 
 

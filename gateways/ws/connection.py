@@ -9,6 +9,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from math import inf
 from time import monotonic
 from typing import Any
@@ -31,6 +32,7 @@ BURST_S = 10  # seconds' worth of requests may come at once
 READABLE, WRITABLE = 1, 2  # libev's numbers
 REAL_ADDRESS = "X-Real-IP"
 TOO_MANY = 429
+IPV6_BITS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +232,7 @@ class Connection:
         address = self.peer
         if self.peer in self._service.settings.proxies:
             address = next(iter(request.headers.get_all(REAL_ADDRESS)), "")
+        address = counted(address)
         if not self._service.admit(self, address):
             self.wire.reject(TOO_MANY, "There are too many connections from this address.\n")
             return []
@@ -313,6 +316,15 @@ class Connection:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             self.drop()
+
+
+def counted(address: str) -> str:
+    """What connections of an address are counted by: of IPv6 the network, for every household has one to itself."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ip_network((parsed, IPV6_BITS), strict=False))
 
 
 def prepare(sock: socket.socket) -> None:

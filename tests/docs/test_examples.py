@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from bus.book import checksum
 from gateways.reference import reference
+from gateways.ws import reference as ws_reference
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -30,3 +32,15 @@ def test_the_engine_can_be_driven_as_its_page_says(capsys: pytest.CaptureFixture
 def test_the_page_of_http_methods_is_what_the_method_table_says() -> None:
     written = (ROOT / "docs/api.md").read_text(encoding="utf-8")
     assert written == reference() + "\n", "run `python -m gateways.reference > docs/api.md`"
+
+
+def test_the_page_of_websocket_methods_is_what_the_method_table_says() -> None:
+    written = (ROOT / "docs/websocket.md").read_text(encoding="utf-8")
+    assert ws_reference.reference() in written, "put what `python -m gateways.ws.reference` prints there"
+
+
+def test_the_checksums_of_the_websocket_page_follow_its_rule() -> None:
+    written = (ROOT / "docs/websocket.md").read_text(encoding="utf-8")
+    found = [int(number) for number in re.findall(r'"checksum": (\d+)', written)]
+    before, after = [["100.2", "1.8"]], [["99.5", "0.38"]]
+    assert found == [checksum(before, after), checksum([], after)]

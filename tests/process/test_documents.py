@@ -55,3 +55,13 @@ def test_the_bot_of_the_bus_page_places_its_order(
     assert capsys.readouterr().out == "['OK', 'OK'] 1\n[]\n1 2\n"
     (order,) = running.call("order.pending", 77, "BTCUSD", 0, 10)["records"]
     assert (order["amount"], order["price"], order["taker_fee"]) == ("0.01", "50000", "0.002")
+
+
+def test_the_client_of_the_websocket_page_has_a_book(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "book.py"
+    text = block("docs/websocket.md", "python", "from websockets.sync.client")
+    script.write_text(text.replace("127.0.0.1:8090", running.settings.ws.bind), encoding="utf-8")
+    runpy.run_path(str(script))
+    assert capsys.readouterr().out == "0 [] [] 0\n"

@@ -18,7 +18,7 @@ from gevent.hub import Hub
 from websockets.frames import CloseCode
 
 from conf.settings import Ws
-from gateways.ws.frames import Message, Terms, Wire
+from gateways.ws.frames import Kind, Message, Piece, Terms, Wire
 from gateways.ws.metrics import Metrics
 from gateways.ws.session import Session
 from gateways.ws.topics import Topic
@@ -210,9 +210,9 @@ class Connection:
         self.heard_s = monotonic()
         wire = self.wire
         frame_count = wire.frame_count
-        messages = wire.receive(data)
+        pieces = wire.receive(data)
         if wire.request is not None:
-            messages = self._shake()
+            pieces = self._shake()
         if not wire.is_open and wire.close_code == CloseCode.MESSAGE_TOO_BIG:
             self._service.metrics.size_closed.inc()
         self._spend(wire.frame_count - frame_count)
@@ -220,13 +220,16 @@ class Connection:
             self._service.metrics.rate_closed.inc()
             self.close(CloseCode.POLICY_VIOLATION, "too many requests")
             return
-        for message in messages:
-            self._service.take(self, message)
+        for data, kind in pieces:
+            if kind is Kind.OWN:
+                self.out.append(data)
+            else:
+                self._service.take(self, data)
         if not self.is_closed:
             self._send_own()
 
-    def _shake(self) -> list[bytes]:
-        """Answer the handshake; the messages that came with it."""
+    def _shake(self) -> list[Piece]:
+        """Answer the handshake; the answer, and what came with it."""
         request = self.wire.request
         assert request is not None
         address = self.peer
@@ -236,13 +239,13 @@ class Connection:
         if not self._service.admit(self, address):
             self.wire.reject(TOO_MANY, "There are too many connections from this address.\n")
             return []
-        messages = self.wire.accept()
+        pieces = self.wire.accept()
         if self.wire.is_open:
             self.deadline_s = inf
             self.takes_plain = self.wire.deflates is None
         elif self.wire.is_of_strange_origin:
             self._service.metrics.origins_refused.inc()
-        return messages
+        return pieces
 
     def _send_own(self) -> None:
         """Send what the protocol wants to send, after what was pushed before."""

@@ -9,8 +9,11 @@ import codecs
 import logging
 import re
 import struct
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, NoReturn
 
 from websockets.exceptions import InvalidOrigin, NegotiationError
 from websockets.extensions import Extension
@@ -97,6 +100,12 @@ def _header(size: int) -> bytes:
 class _Protocol(ServerProtocol):
     """The package's protocol, with ViaBTC's rule for subprotocols (CONTRACT 5.1)."""
 
+    def recv_frame(self, frame: Frame) -> None:
+        """A client may close in the midst of a message, too, which the package takes for an error."""
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
         """Ours if it is offered; a client may offer none, but not only others."""
         if not subprotocols or not self.available_subprotocols:
@@ -107,13 +116,32 @@ class _Protocol(ServerProtocol):
         raise NegotiationError(f"the subprotocol {ours} must be among those that are offered")
 
 
+class Kind(Enum):
+    """What a piece is: a message that has come, or bytes to send."""
+
+    TEXT = "text"
+    BINARY = "binary"
+    OWN = "own"
+
+
+class Piece(NamedTuple):
+    """What comes of the bytes of a client."""
+
+    data: bytes
+    kind: Kind
+
+
+class _Failed(Exception):
+    """The connection has failed."""
+
+
 class Wire:
     """The protocol of one connection."""
 
     __slots__ = (
         "_decoder",
         "_head",
-        "_messages",
+        "_message_max_size",
         "_parts",
         "_protocol",
         "deflates",
@@ -135,7 +163,7 @@ class Wire:
             logger=_LOGGER,
         )
         self._head: bytearray | None = bytearray()  # of the handshake, as long as that is not answered
-        self._messages: list[bytes] = []
+        self._message_max_size = terms.message_max_size
         self._parts: bytearray | None = None  # of a message that is not complete
         self._decoder: codecs.IncrementalDecoder | None = None  # of that, if it is text
 
@@ -162,35 +190,45 @@ class Wire:
         close = first or second
         return 0 if close is None else int(close.code)
 
-    def receive(self, data: bytes) -> list[bytes]:
-        """Take bytes; the messages that they complete. None come before `accept`. See `to_send` afterwards."""
+    def receive(self, data: bytes) -> list[Piece]:
+        """Take bytes; the messages that they complete, and what is to be sent, in order.
+
+        Until the handshake is accepted there are none; see `request`.
+        """
         if self._head is None:
             self._protocol.receive_data(data)
             return self._take()
+        if not self.is_shaking:  # it was refused
+            return []
         self._head += data
-        if self.request is None and self.is_shaking:
+        pieces: list[Piece] = []
+        if self.request is None:
             size = self._head.find(_HEAD_END) + len(_HEAD_END)
             if size >= len(_HEAD_END):
                 self._protocol.receive_data(bytes(self._head[:size]))
                 del self._head[:size]  # what is left are frames, which wait for the answer
-                self._take()
+                pieces = self._take()
         if len(self._head) > HEAD_MAX_SIZE and self.is_shaking:
             self.reject(431, "The request is too large.\n")
-        return []
+        if not self.is_shaking:
+            self._head.clear()
+        return pieces
 
-    def accept(self) -> list[bytes]:
-        """Answer the handshake; the messages that came with it. `is_open` says whether it was a good one."""
+    def accept(self) -> list[Piece]:
+        """Answer the handshake; the answer, and what came with it. `is_open` says whether it was a good one."""
         assert self.request is not None
         assert self._head is not None
         response = self._protocol.accept(self.request)
         self._protocol.send_response(response)
         self.request = None
+        answer = Piece(self.to_send(), Kind.OWN)
         if not self.is_open:
-            return []
+            self._head.clear()
+            return [answer]
         extensions: Sequence[Extension] = self._protocol.extensions
         self.deflates = next((each for each in extensions if isinstance(each, PerMessageDeflate)), None)
         rest, self._head = bytes(self._head), None
-        return self.receive(rest)
+        return [answer, *self.receive(rest)]
 
     def reject(self, status: int, text: str) -> None:
         """Refuse the handshake."""
@@ -211,46 +249,62 @@ class Wire:
             self._protocol.send_close(code, reason.encode()[:REASON_MAX].decode(errors="ignore"))
 
     def to_send(self) -> bytes:
-        """The bytes that the protocol itself wants to send."""
-        if not self._protocol.writes:
-            return b""
+        """The bytes that the protocol itself wants to send after `ping`, `close`, `reject`."""
         pieces = self._protocol.data_to_send()
         self.is_ended |= b"" in pieces  # the package's sign
         return b"".join(pieces)
 
-    def _take(self) -> list[bytes]:
-        for event in self._protocol.events_received():
+    def _take(self) -> list[Piece]:
+        own = self._protocol.data_to_send()  # pongs in the order of pings, then what closes
+        self.is_ended |= b"" in own
+        pieces: list[Piece] = []
+        events = deque(self._protocol.events_received())
+        while events:
+            event = events.popleft()
             if isinstance(event, Request):
                 self.request = event
             elif isinstance(event, Frame):
                 self.frame_count += 1
-                if event.opcode < Opcode.CLOSE and not self._take_part(event):
-                    self._protocol.fail(CloseCode.INVALID_DATA, "text must be UTF-8")
-                    self._messages.clear()
-                    break
-        messages, self._messages = self._messages, []
-        return messages
+                if event.opcode is Opcode.PING:
+                    pieces.append(Piece(own.pop(0), Kind.OWN))
+                elif event.opcode < Opcode.CLOSE:
+                    try:
+                        pieces += self._add(event)
+                    except _Failed:  # what the package has found wrong further on is told all the same
+                        del own[: sum(isinstance(each, Frame) and each.opcode is Opcode.PING for each in events)]
+                        break
+        last = b"".join(own) + self.to_send()
+        return [*pieces, Piece(last, Kind.OWN)] if last else pieces
 
-    def _take_part(self, frame: Frame) -> bool:
-        """Add a data frame to its message; whether it may be part of it."""
+    def _add(self, frame: Frame) -> list[Piece]:
+        """Add a data frame to its message; the message if that is complete. Raises _Failed."""
         if frame.fin and self._parts is None:  # nearly always
-            if frame.opcode is Opcode.TEXT and not _is_utf8(frame.data):
-                return False
-            self._messages.append(bytes(frame.data))
-            return True
+            is_text = frame.opcode is Opcode.TEXT
+            if is_text and not _is_utf8(frame.data):
+                self._fail(CloseCode.INVALID_DATA, "text must be UTF-8")
+            return [Piece(bytes(frame.data), Kind.TEXT if is_text else Kind.BINARY)]
         if self._parts is None:
             self._parts = bytearray()
             self._decoder = _Utf8() if frame.opcode is Opcode.TEXT else None
-        if self._decoder is not None:
-            try:
-                self._decoder.decode(bytes(frame.data), frame.fin)
-            except UnicodeDecodeError:
-                return False
         self._parts += frame.data
-        if frame.fin:
-            self._messages.append(bytes(self._parts))
-            self._parts = self._decoder = None
-        return True
+        unused = getattr(getattr(self.deflates, "decoder", None), "unused_data", b"")
+        if len(unused) > self._message_max_size:  # what follows the end of compressed data counts for no other limit
+            self._fail(CloseCode.MESSAGE_TOO_BIG, "more follows the end of compressed data")
+        try:
+            if self._decoder is not None:
+                self._decoder.decode(bytes(frame.data), frame.fin)
+        except UnicodeDecodeError:
+            self._fail(CloseCode.INVALID_DATA, "text must be UTF-8")
+        if not frame.fin:
+            return []
+        message = Piece(bytes(self._parts), Kind.BINARY if self._decoder is None else Kind.TEXT)
+        self._parts = self._decoder = None
+        return [message]
+
+    def _fail(self, code: CloseCode, reason: str) -> NoReturn:
+        self._parts = self._decoder = None
+        self._protocol.fail(code, reason)
+        raise _Failed
 
 
 def _is_utf8(data: bytes | bytearray | memoryview) -> bool:

@@ -5,6 +5,7 @@ buffer, no protocol but the headers of frames. All connections are sent the same
 on the first one only. What is looked up by file descriptor stands in lists: that is quickest.
 """
 
+import contextlib
 import resource
 import select
 import socket
@@ -55,6 +56,7 @@ class Clients:
         self._rests: dict[int, bytes] = {}  # of frames that have come in part
         self._buffer = bytearray(BUFFER_SIZE)
         self._begin(0)
+        self._is_telling = False
 
     def run(self) -> None:
         """Until the pipe is closed."""
@@ -152,16 +154,18 @@ class Clients:
         return size
 
     def _begin(self, timed_count: int) -> None:
-        """Count from zero; note the time of each of so many frames on each connection."""
+        """Count from zero; note the time of each of so many frames on each connection, or else tell how far it is."""
         self._counts = [0] * len(self._counts)
         self._frame_count = self._size = self._delivered_count = 0
         self._deals = [0]  # that have come with so many frames, on the first connection
         self._is_timed = timed_count > 0
+        self._is_telling = not self._is_timed
         self._times = array("q", bytes(8 * timed_count * len(self._sockets)))
         self._segment_count = self._segments()
 
     def _end(self) -> tuple[int, int, int, list[int], bytes]:
         """What a Seen is made from."""
+        self._is_telling = False
         least = min((self._counts[each.fileno()] for each in self._sockets), default=0)
         if least * len(self._sockets) != self._frame_count:
             raise Lost(f"of {self._frame_count} frames on {len(self._sockets)} connections one got {least} only")
@@ -203,7 +207,8 @@ class Clients:
         if all_size:
             self._frame_count += frame_count
             self._size += all_size
-            self._tell()
+            if self._is_telling:
+                self._tell()
         return is_asked
 
     def _take(self, fd: int, size: int) -> tuple[int, int]:
@@ -240,8 +245,6 @@ class Clients:
             self._times[number * len(self._sockets) + self._places[fd]] = now_ns
 
     def _tell(self) -> None:
-        if self._is_timed:
-            return
         whole_count = self._frame_count // len(self._sockets)
         delivered_count = self._deals[min(whole_count, len(self._deals) - 1)]
         if delivered_count > self._delivered_count:
@@ -262,4 +265,5 @@ def main(pipe: "Connection[Any, Any]", host: str, port: int) -> None:
     try:
         Clients(pipe, host, port).run()
     except (Lost, OSError) as error:
-        pipe.send((LOST, str(error)))
+        with contextlib.suppress(OSError):  # whoever might read it has gone
+            pipe.send((LOST, str(error)))

@@ -5,17 +5,14 @@ import socket
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 from urllib.request import urlopen
-
-import psutil
 
 from conf.settings import Settings
 from supervisor.bench import ws_frames
 from supervisor.bench.report import Report
 from supervisor.bench.ws_clients import RESET, TCP_INFO, TIMEOUT_S, Lost
 from supervisor.bench.ws_crowd import Crowd, Server
-from supervisor.bench.ws_delivery import SEVERAL, drive
+from supervisor.bench.ws_delivery import SEVERAL, Run, drive
 from supervisor.bench.ws_trades import DEALS, MARKETS, Trades
 
 BUFFER_SIZE = 4096  # of its socket, so that it is soon full
@@ -31,13 +28,6 @@ EVERYTHING = (
 )
 
 
-class Round(NamedTuple):
-    """What the others got, and what it took."""
-
-    rate: float  # notifications a second
-    cpu_us: float  # of the gateway, for each
-
-
 def measure(
     report: Report,
     settings: Settings,
@@ -48,7 +38,8 @@ def measure(
     round_count: int,
 ) -> None:
     """While it sleeps and while it reads, in turn."""
-    asleep, awake = [], []
+    asleep: list[Run] = []
+    awake: list[Run] = []
     with Crowd(gateway) as crowd:
         crowd.connect(count - 1)
         crowd.say(DEALS)
@@ -56,32 +47,24 @@ def measure(
             with Crowd(gateway) as reader:
                 reader.connect(1)
                 reader.say(*EVERYTHING)
-                awake.append(_round(crowd, trades, seconds))
+                awake.append(drive(crowd, trades.make, SEVERAL, seconds))
             with _sleeper(gateway) as client:
                 _fill(crowd, trades, settings.ws.metrics_bind)
-                asleep.append(_round(crowd, trades, seconds))
+                asleep.append(drive(crowd, trades.make, SEVERAL, seconds))
                 if ws_frames.state_of(client.getsockopt(*TCP_INFO)) != ESTABLISHED:
                     raise Lost("the client that does not read was disconnected")
-    share = _median(asleep).rate / _median(awake).rate
+    share = _median_rate(asleep) / _median_rate(awake)
     detail = f"{_text(asleep)}; in turn with one that reads: {_text(awake)}; it follows everything"
     report.add(f"{count:,} subscribers, one does not read: what the others get", 100 * share, "%", "100", detail)
 
 
-def _round(crowd: Crowd, trades: Trades, seconds: float) -> Round:
-    process = psutil.Process(crowd.server.pid)
-    before = process.cpu_times()
-    seen, rate = drive(crowd, trades.make, SEVERAL, seconds)
-    after = process.cpu_times()
-    return Round(rate, (after.user + after.system - before.user - before.system) * 1e6 / seen.frame_count)
+def _median_rate(runs: list[Run]) -> float:
+    return statistics.median(run.rate for run in runs)
 
 
-def _median(rounds: list[Round]) -> Round:
-    return Round(statistics.median(each.rate for each in rounds), statistics.median(each.cpu_us for each in rounds))
-
-
-def _text(rounds: list[Round]) -> str:
-    rates = ", ".join(f"{each.rate:,.0f}" for each in rounds)
-    return f"{rates} notifications/s, CPU of ws-0 {_median(rounds).cpu_us:.2f} us each"
+def _text(runs: list[Run]) -> str:
+    rates = ", ".join(f"{run.rate:,.0f}" for run in runs)
+    return f"{rates} notifications/s, CPU of ws-0 {statistics.median(run.cpu_us for run in runs):.2f} us each"
 
 
 @contextmanager

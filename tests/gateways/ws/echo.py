@@ -18,7 +18,7 @@ from websockets.frames import Frame, Opcode
 from conf.settings import Ws
 from gateways.ws import connection
 from gateways.ws.connection import Connection
-from gateways.ws.frames import Message, Terms, Wire
+from gateways.ws.frames import Kind, Message, Piece, Terms, Wire
 from gateways.ws.metrics import Metrics
 from gateways.ws.server import Server, listen
 from gateways.ws.session import Rules, Session
@@ -33,19 +33,16 @@ NO_RULES = Rules(depth_limits=frozenset(), depth_interval_units=frozenset(), sub
 class EchoWire(Wire):
     """Also keeps which kind each message is."""
 
-    __slots__ = ("_opcode", "opcodes")
+    __slots__ = ("kinds",)
 
     def __init__(self, terms: Terms) -> None:
         super().__init__(terms)
-        self._opcode = Opcode.TEXT
-        self.opcodes: deque[Opcode] = deque()  # of the messages that have come, until they are sent back
+        self.kinds: deque[Kind] = deque()  # of the messages that have come, until they are sent back
 
-    def _take_part(self, frame: Frame) -> bool:
-        if frame.opcode is not Opcode.CONT:
-            self._opcode = frame.opcode
-        if frame.fin:
-            self.opcodes.append(self._opcode)
-        return super()._take_part(frame)
+    def _add(self, frame: Frame) -> list[Piece]:
+        pieces = super()._add(frame)
+        self.kinds += [piece.kind for piece in pieces]
+        return pieces
 
 
 class BinaryMessage(Message):
@@ -66,7 +63,7 @@ class BinaryMessage(Message):
 def send_back(client: Connection, data: bytes) -> None:
     """Push the message that has come."""
     assert isinstance(client.wire, EchoWire)
-    is_text = client.wire.opcodes.popleft() is Opcode.TEXT
+    is_text = client.wire.kinds.popleft() is Kind.TEXT
     client.push(Message(data.decode()) if is_text else BinaryMessage(data))
 
 
@@ -81,7 +78,7 @@ def main(compression: bool) -> None:
         send_buffer_max_size=1 << 30,
     )
     listener = listen(BIND)
-    connection.Wire = EchoWire  # type: ignore[misc]
+    connection.Wire = EchoWire  # type: ignore[attr-defined]
     server = Server(
         settings,
         listener,

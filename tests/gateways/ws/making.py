@@ -34,7 +34,7 @@ from gateways.ws.session import Change, Follow, Rules, Session, Todo
 from gateways.ws.topics import Topic
 from tests.gateways.making import CATALOG, order_record
 
-PATIENCE_S = 30.0  # for what takes a moment: a loaded machine may stall for seconds
+PATIENCE_S = 10.0  # for what takes a moment: a loaded machine may stall for seconds
 LOOK_S = 0.002
 RULES = Rules(
     depth_limits=frozenset({1, 5, 10}),

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateways.ws.frames import HEAD_MAX_SIZE, Terms, Wire, deflating
+from gateways.ws.frames import HEAD_MAX_SIZE, Kind, Terms, Wire, deflating
 from tests.gateways.ws.raw_client import (
     BINARY,
     CLOSE,
@@ -80,11 +80,11 @@ def play(wire: Wire, pieces: Sequence[bytes]) -> Heard:
     """Have bytes received as the gateway does; what is promised of any bytes holds after each piece."""
     messages, sent = list[bytes](), bytearray()
     for piece in pieces:
-        messages += wire.receive(piece)
+        told = wire.receive(piece)
         if wire.request is not None:
-            wire.accept()
-            messages += wire.receive(b"")
-        sent += wire.to_send()
+            told += wire.accept()
+        messages += [data for data, kind in told if kind is not Kind.OWN]
+        sent += b"".join(data for data, kind in told if kind is Kind.OWN) + wire.to_send()
         assert [wire.is_shaking, wire.is_open, wire.is_ended].count(True) == 1
         assert held_size(wire) <= (HEAD_MAX_SIZE if wire.is_shaking else HELD_MAX_SIZE)
     return Heard(messages, bytes(sent))
@@ -93,7 +93,7 @@ def play(wire: Wire, pieces: Sequence[bytes]) -> Heard:
 def held_size(wire: Wire) -> int:
     """Bytes that it keeps of what has come, or keeps to be sent."""
     protocol, decoder = wire._protocol, getattr(wire.deflates, "decoder", None)
-    held = [wire._head, wire._parts, protocol.reader.buffer, *protocol.writes, *wire._messages]
+    held = [wire._head, wire._parts, protocol.reader.buffer, *protocol.writes]
     if decoder is not None:
         held += [decoder.unused_data, decoder.unconsumed_tail]
     assert not protocol.events
@@ -201,7 +201,7 @@ class Said(NamedTuple):
 def said(texts: st.SearchStrategy[tuple[int, bytes]]) -> st.SearchStrategy[Said]:
     pings = st.dictionaries(st.integers(0, 5), st.binary(max_size=125), max_size=2)
     return st.builds(
-        lambda text, size, is_packed, pinged: Said(*text, size, is_packed, pinged),
+        lambda text, size, is_packed, pinged: Said(text[0], text[1], size, is_packed, pinged),
         texts,
         st.integers(1, 40),
         st.booleans(),

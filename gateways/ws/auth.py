@@ -3,6 +3,7 @@
 It is asked with blocking calls in a few threads, so that no wait of it, nor a resolver's, holds up the loop.
 """
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 import gevent
 import urllib3
 from gevent.threadpool import ThreadPool
-from urllib3 import PoolManager, Timeout
+from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 
 from bus import jsontext
 from bus.codes import Code
@@ -56,15 +57,16 @@ class Verifier:
         if self._waiting_count >= WAITING_MAX:
             return Code.SERVICE_UNAVAILABLE
         self._waiting_count += 1
+        url, proof = self._request(claim)
         try:
-            url, proof = self._request(claim)
             with gevent.Timeout(self._timeout_s, False):
-                return verdict(self._threads.spawn(self._fetch, url, proof).get())
+                found = self._threads.spawn(self._fetch, url, proof).get()
+                if isinstance(found, bytes):
+                    return verdict(found)
+                self._tell(f"{_place(url)} does not answer: {type(found).__name__}")
+                return Code.INTERNAL_ERROR
             self._tell(f"{_place(url)} did not answer within {self._timeout_s:g} s")
             return Code.SERVICE_TIMEOUT
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            self._tell(f"{_place(url)} does not answer: {type(error).__name__}")
-            return Code.INTERNAL_ERROR
         finally:
             self._waiting_count -= 1
 
@@ -75,21 +77,35 @@ class Verifier:
         query = urlencode({"access_id": claim.access_id, "tonce": claim.tonce})
         return f"{self._sign_url}{'&' if '?' in self._sign_url else '?'}{query}", claim.authorisation
 
-    def _fetch(self, url: str, proof: str) -> bytes:
-        """In a thread: the body of the answer, whatever its status. Raises HTTPError, OSError, ValueError."""
-        reply = self._http.request(
-            "GET",
-            url,
-            headers=_HEADERS | {"Authorization": proof},
-            timeout=Timeout(total=self._timeout_s),
-            redirect=False,
-            preload_content=False,
-        )
-        body = reply.read(REPLY_MAX_SIZE + 1)
-        if len(body) > REPLY_MAX_SIZE:
-            reply.close()  # of a connection with an unread rest nothing more can be asked
-        else:
-            reply.release_conn()
+    def _fetch(self, url: str, proof: str) -> bytes | Exception:
+        """In a thread: the body of the answer, whatever its status, or what went wrong."""
+        try:
+            reply = self._http.request(
+                "GET",
+                url,
+                headers=_HEADERS | {"Authorization": proof},
+                timeout=Timeout(total=self._timeout_s),
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                return self._read(reply)
+            except Exception:
+                reply.close()
+                raise
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            return error
+
+    def _read(self, reply: BaseHTTPResponse) -> bytes:
+        """The body. Raises OSError when it is too large, or has no end in time: a thread must not be kept by it."""
+        end_s, body = time.monotonic() + self._timeout_s, b""
+        while part := reply.read1(REPLY_MAX_SIZE):
+            body += part
+            if len(body) > REPLY_MAX_SIZE or time.monotonic() > end_s:
+                raise OSError("the answer has no end")
+        if reply.length_remaining:
+            raise OSError("the answer is cut off")
+        reply.release_conn()
         return body
 
 

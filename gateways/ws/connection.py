@@ -167,13 +167,19 @@ class Connection:
         """Whether the client sends more than it may."""
         return self._allowance < 0
 
-    def _spend(self, count: int) -> None:
-        """Take so many frames from what is allowed."""
+    def _may(self, count: int) -> bool:
+        """Take so many frames from what is allowed; whether it was not so much too much that this is the end."""
         now_s = monotonic()
         rate = self._service.settings.request_rate_max
         allowed = self._allowance + (now_s - self._allowed_s) * rate
         self._allowed_s = now_s
         self._allowance = min(allowed, BURST_S * rate) - count
+        if self._allowance >= -BURST_S * rate:
+            return True
+        if self.wire.is_open:
+            self._service.metrics.rate_closed.inc()
+            self.close(CloseCode.POLICY_VIOLATION, "too many requests")
+        return False
 
     def sweep(self, now_s: float) -> None:
         """See that the client is neither late nor silent."""
@@ -185,6 +191,8 @@ class Connection:
         elif self._backlog and now_s - self._progress_s >= settings.slow_timeout_s:
             metrics.slow_closed.inc()
             self.drop()
+        elif not self.wire.is_open:
+            return
         elif now_s - self.heard_s >= settings.idle_timeout_s:
             metrics.idle_closed.inc()
             self.close(CloseCode.GOING_AWAY, "nothing was heard for too long")
@@ -215,16 +223,13 @@ class Connection:
             pieces = self._shake()
         if not wire.is_open and wire.close_code == CloseCode.MESSAGE_TOO_BIG:
             self._service.metrics.size_closed.inc()
-        self._spend(wire.frame_count - frame_count)
-        if self._allowance < -BURST_S * self._service.settings.request_rate_max:
-            self._service.metrics.rate_closed.inc()
-            self.close(CloseCode.POLICY_VIOLATION, "too many requests")
-            return
         for data, kind in pieces:
             if kind is Kind.OWN:
                 self.out.append(data)
-            else:
+            elif not self.is_ended and self._may(1):
+                frame_count += 1
                 self._service.take(self, data)
+        self._may(max(0, wire.frame_count - frame_count))  # for those that are no whole message
         if not self.is_closed:
             self._send_own()
 

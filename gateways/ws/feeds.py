@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from bus import jsontext, text
 from bus.calls import Outcome
 from bus.catalog import Market
+from bus.codes import Code
 from bus.deals import deal_text
 from bus.messages import QueryKind
 from bus.methods import METHODS, Method
@@ -29,6 +30,7 @@ BUSY_POLL_S = 1.0  # what changes with time alone does so with the second, as lo
 QUIET_POLL_S = 60.0
 BOOK_POLL_S = 5.0  # in case that a killed matcher had shown what it then did not keep
 NEVER_S = float("inf")
+_BUSY = (Code.SERVICE_UNAVAILABLE, Code.SERVICE_TIMEOUT, Code.INTERNAL_ERROR)  # another time it may answer
 _NO_VOLUME = '"volume": "0"'
 
 Answer = tuple[Outcome, int]  # of a backend, and the last event that it takes into account
@@ -94,10 +96,14 @@ class _Asking(Feed):
     """Feeds that market data answers."""
 
     def _ask(self, name: str, *params: Any) -> tuple[str | None, bool]:
-        """A result, or None when it is refused; and whether it takes into account what it must."""
-        number = self.needed_number
+        """A result, or None when it is refused; and whether it takes into account what it must.
+
+        Raises NotConnected, TimedOut.
+        """
         outcome, known_number = self._source.ask_market(METHODS[name], list(params))
-        return outcome if isinstance(outcome, str) else None, known_number >= number
+        if outcome in _BUSY:
+            raise TimedOut
+        return outcome if isinstance(outcome, str) else None, known_number >= self.needed_number
 
 
 class PriceFeed(_Asking):

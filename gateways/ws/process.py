@@ -21,7 +21,6 @@ import gevent
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 
-from bus import text
 from bus.endpoints import address
 from bus.methods import Backend
 from conf import ready
@@ -39,7 +38,7 @@ from gateways.ws.metrics import Metrics
 from gateways.ws.publisher import Publisher
 from gateways.ws.resume import Resumer
 from gateways.ws.server import Server, listen
-from gateways.ws.session import INTERVAL_PREC, Rules, Session
+from gateways.ws.session import Rules, Session, number
 
 READY_POLL_S = 0.01
 BEAT_INTERVAL_S = 0.5
@@ -58,7 +57,7 @@ class Gateway:
         self.metrics = Metrics()
         self._link = Link(place("commands"))
         market = Link(place("market"))
-        history = Link(*(place("history", number) for number in range(settings.history.processes)))
+        history = Link(*(place("history", each) for each in range(settings.history.processes)))
         state = State(Reader(settings.paths.state_name), self._link)
         rpc = Rpc(state, self._link, {Backend.HISTORY: history, Backend.MARKET: market})
         source = Source(state, market.call_known, time.time, time.monotonic, ws.kline_interval_ms / 1000)
@@ -80,8 +79,8 @@ class Gateway:
     def run(self) -> None:
         """Serve until told to stop."""
         stopping = Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            gevent.signal_handler(number, stopping.set)
+        for told in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(told, stopping.set)
         self._publisher.start()
         self._pump.start()
         self._server.start()
@@ -125,7 +124,7 @@ def rules_of(settings: Ws) -> Rules:
     """What the settings allow to subscribe to."""
     return Rules(
         depth_limits=frozenset(settings.depth_limits),
-        depth_interval_units=frozenset(text.parse(merge, INTERVAL_PREC) for merge in settings.depth_merges) - {None},
+        depth_intervals=frozenset(merge for merge in map(number, settings.depth_merges) if merge is not None),
         subscription_count_max=settings.subscription_count_max,
     )
 

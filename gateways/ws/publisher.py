@@ -64,18 +64,37 @@ class _Lane:
 
     def __init__(self, interval_s: float) -> None:
         self.interval_s = interval_s
-        self.feeds: dict[Feed, None] = {}
+        self.feeds: dict[Feed, None] = {}  # to be looked at when the interval is over
+        self.urgent: dict[Feed, None] = {}  # at once: they have told nothing yet, or were not answered
         self.due_s = 0.0
         self.wake = Event()
         self.asked: dict[Feed, bool] = {}  # those that wait for an answer; whether they are to be looked at again then
         self.turns = BoundedSemaphore(ASKED_AT_ONCE_MAX)
 
-    def add(self, feed: Feed, within_s: float | None = None) -> None:
-        """Look at a feed when it is time, or so soon."""
-        self.feeds[feed] = None
-        if within_s is not None:
-            self.due_s = min(self.due_s, monotonic() + within_s)
+    def add(self, feed: Feed, *, is_urgent: bool = False) -> None:
+        """Look at a feed when it is time."""
+        (self.urgent if is_urgent else self.feeds)[feed] = None
         self.wake.set()
+
+    def remove(self, feed: Feed) -> None:
+        """Nobody follows it any more."""
+        self.feeds.pop(feed, None)
+        self.urgent.pop(feed, None)
+
+    def take(self, now_s: float) -> dict[Feed, None]:
+        """Those for which it is time."""
+        feeds, self.urgent = self.urgent, {}
+        if now_s >= self.due_s:
+            feeds |= self.feeds
+            self.feeds = {}
+            if feeds:
+                self.due_s = now_s + self.interval_s
+        return feeds
+
+    def wait(self, now_s: float) -> None:
+        """Until there may be some."""
+        self.wake.wait(max(0.0, self.due_s - now_s) if self.feeds else None)
+        self.wake.clear()
 
 
 class Publisher:
@@ -198,7 +217,7 @@ class Publisher:
             self._feeds[topic] = feed
             self._followers[topic] = {}
             self._of_market.setdefault(topic.name, {})[feed] = None
-            self._lanes[topic.channel].add(feed, within_s=0.0)
+            self._lanes[topic.channel].add(feed, is_urgent=True)
             self._metrics.topics.inc()
         self._followers[topic][follower] = None
 
@@ -216,7 +235,7 @@ class Publisher:
         del feeds[feed]
         if not feeds:
             del self._of_market[topic.name]
-        self._lanes[topic.channel].feeds.pop(feed, None)
+        self._lanes[topic.channel].remove(feed)
         self._metrics.topics.dec()
 
     def _know_user(self, follower: Follower) -> None:
@@ -235,26 +254,17 @@ class Publisher:
     def _run(self, channel: Channel, lane: _Lane) -> None:
         """The loop of a channel."""
         while True:
-            lane.wake.wait()
-            lane.wake.clear()
-            while lane.feeds:
-                wait_s = lane.due_s - monotonic()
-                if wait_s > 0:
-                    lane.wake.wait(wait_s)
-                    lane.wake.clear()
-                    continue
-                feeds, lane.feeds = lane.feeds, {}
-                lane.due_s = monotonic() + lane.interval_s
-                for number, feed in enumerate(feeds, 1):
-                    if channel in _OF_MEMORY or (channel in _OF_DEALS and feed.is_known):
-                        self._refresh(feed, lane)
-                    elif feed in lane.asked:
-                        lane.asked[feed] = True
-                    else:  # nobody else waits for the answer
-                        lane.asked[feed] = False
-                        gevent.spawn(self._ask, feed, lane)
-                    if number % ASKED_AT_ONCE_MAX == 0:
-                        give_way()
+            lane.wait(monotonic())
+            for number, feed in enumerate(lane.take(monotonic()), 1):
+                if channel in _OF_MEMORY or (channel in _OF_DEALS and feed.is_known):
+                    self._refresh(feed, lane)
+                elif feed in lane.asked:
+                    lane.asked[feed] = True
+                else:  # nobody else waits for the answer
+                    lane.asked[feed] = False
+                    gevent.spawn(self._ask, feed, lane)
+                if number % ASKED_AT_ONCE_MAX == 0:
+                    give_way()
 
     def _ask(self, feed: Feed, lane: _Lane) -> None:
         """Refresh a feed of market data, which may take a while."""
@@ -292,7 +302,7 @@ class Publisher:
 
     def _add_again(self, feed: Feed, lane: _Lane) -> None:
         if self._feeds.get(feed.topic) is feed:
-            lane.add(feed, within_s=0.0)
+            lane.add(feed, is_urgent=True)
 
     def _tell(self, topic: Topic, told: list[str]) -> None:
         followers = self._followers.get(topic)

@@ -6,6 +6,7 @@ does what it says: sends the reply, asks a backend, has a token checked, registe
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from bus import jsontext, text
@@ -17,7 +18,6 @@ from gateways.ws.topics import PRIVATE, Channel, Topic
 
 NAME_MAX = 15  # bytes of a market, an asset or an interval (CONTRACT 5.3)
 SOURCE_MAX = 31  # bytes of what server.auth remembers
-INTERVAL_PREC = 20  # decimals in which intervals are compared
 SUCCESS = '{"status": "success"}'
 AFTER = "after"
 
@@ -27,7 +27,7 @@ class Rules:
     """What subscriptions may name."""
 
     depth_limits: frozenset[int]
-    depth_interval_units: frozenset[int | None]  # at INTERVAL_PREC
+    depth_intervals: frozenset[Decimal]
     subscription_count_max: int
 
 
@@ -170,8 +170,7 @@ class Session:
         market, limit, interval = params
         if not _is_name(interval):
             return _REFUSED
-        is_known = text.parse(interval, INTERVAL_PREC) in self.rules.depth_interval_units
-        if limit not in self.rules.depth_limits or not is_known:
+        if limit not in self.rules.depth_limits or number(interval) not in self.rules.depth_intervals:
             return Change(Code.INVALID_ARGUMENT, Channel.DEPTH, _NOTHING)
         topic = Topic(Channel.DEPTH, market, limit, interval)
         return self._change(Channel.DEPTH, frozenset({topic}), (topic,))
@@ -229,6 +228,11 @@ class SessionMethod:
     params: str = ""
     about: str = ""
     is_private: bool = False  # needs server.auth or server.sign before
+
+
+def number(written: str) -> Decimal | None:
+    """What an interval is, whichever way it is written; None if it is no number."""
+    return None if text.parse(written, 0) is None else Decimal(written)
 
 
 def id_of(message: bytes) -> int | None:

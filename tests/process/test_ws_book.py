@@ -115,7 +115,9 @@ class Floor(NamedTuple):
             for market in LIMITS:
                 self._move(market)
             calm_end = time.monotonic() + CALM_S
-            while different := [each for each in held() if each.sides != self.running.call("order.depth", *each.params)]:
+            while different := [
+                each for each in held() if each.sides != self.running.call("order.depth", *each.params)
+            ]:
                 if time.monotonic() > calm_end:
                     break
                 time.sleep(LOOK_S)
@@ -212,7 +214,7 @@ class BookWatcher(Watcher):
     def watch(self, client: Client) -> None:
         renewed = time.monotonic()
         for follower in self.followers:
-            self._ask(client, follower)
+            client.socket.send(json.dumps(follower.ask(self._now_ms())))  # of a lost one nothing would ever tell
         while not self.is_over.is_set():
             if self._renew_s and time.monotonic() > renewed + self._renew_s:
                 renewed = time.monotonic()
@@ -282,17 +284,21 @@ def test_books_of_clients_that_lose_messages_join_or_ask_again_are_those_of_one_
         floor.wait_agreed(lambda: [each for watcher in watchers for each in watcher.held.values()])
     finally:
         stop_all(watchers)
-    left_out_count = metrics(running)["ws_conflated_total"]  # to one that did not read for a moment
     for watcher in (lossy, renewing, late):
         for market, seen in watcher.seen.items():
             wanted = exact.seen[market]
             assert not [number for number, sides in seen.items() if wanted.get(number, sides) != sides]
-            assert left_out_count or seen.keys() <= wanted.keys()
+            assert left_out_count(running) or seen.keys() <= wanted.keys()
     assert [exact.resync_count, renewing.resync_count, late.resync_count] == [0, 0, 0]
     assert lossy.resync_count > 5
     assert lossy.lost_count > 20
     assert min(watcher.taken_count for watcher in watchers) > 50
     assert all(list(seen) == sorted(seen) for seen in exact.seen.values())
+
+
+def left_out_count(running: Running) -> int:
+    """Messages that were left out because a client did not read for a moment."""
+    return int(metrics(running)["ws_conflated_total"])
 
 
 class DepthWatcher(Watcher):
@@ -304,7 +310,7 @@ class DepthWatcher(Watcher):
     def __init__(self, running: Running, market: str, limit: int, interval: str) -> None:
         super().__init__(running)
         self.held = Held((market, limit, interval), None)
-        self.renewed_count = self.changed_count = 0
+        self.renewed_count = self.different_count = self.changed_count = 0
         self._levels: dict[str, dict[Decimal, list[str]]] = {}
 
     def watch(self, client: Client) -> None:
@@ -326,8 +332,8 @@ class DepthWatcher(Watcher):
             self._change(name, levels)
         sides = {name: list(self._levels[name].values()) for name in SIDES}
         if is_whole and self.held.sides is not None:
-            assert sides == self.held.sides, "it was told something else before"
             self.renewed_count += 1
+            self.different_count += sides != self.held.sides
         self.changed_count += not is_whole
         self.held = self.held._replace(sides=sides)
 
@@ -346,21 +352,21 @@ class DepthWatcher(Watcher):
 def test_depths_that_clients_keep_are_what_is_answered(floor: Floor) -> None:
     watchers = [DepthWatcher(floor.running, *params) for params in WINDOWS]
     early, late = watchers[::2], watchers[1::2]
-    started = []
+    started: list[DepthWatcher] = []
+
+    def start(some: list[DepthWatcher]) -> None:
+        for watcher in some:
+            watcher.start()
+            started.append(watcher)
+
     try:
-
-        def start(some: list[DepthWatcher]) -> None:
-            for watcher in some:
-                watcher.start()
-                started.append(watcher)
-
         start(early)
         floor.trade(KILL_COUNT, lambda: start(late))
         floor.wait_agreed(lambda: [watcher.held for watcher in watchers])
     finally:
-        if metrics(floor.running)["ws_conflated_total"]:  # then a whole one may be newer than what was told before
-            started = [each for each in started if not isinstance(each.trouble[:1], AssertionError)]
         stop_all(started)
+    if not left_out_count(floor.running):  # else a whole one may be newer than what was told before
+        assert not [watcher.held.params for watcher in watchers if watcher.different_count]
     assert min(watcher.renewed_count for watcher in watchers) > 5
     assert min(watcher.changed_count for watcher in watchers if watcher.held.params[0] != QUIET) > 20
 

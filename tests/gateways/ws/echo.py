@@ -27,7 +27,7 @@ BIND = "127.0.0.1:0"
 COMPRESSION = "--compression"
 MESSAGE_MAX_SIZE = 1 << 26
 DRAIN_TIMEOUT_S = 1.0
-NO_RULES = Rules(depth_limits=frozenset(), depth_interval_units=frozenset(), subscription_count_max=0)
+NO_RULES = Rules(depth_limits=frozenset(), depth_intervals=frozenset(), subscription_count_max=0)
 
 
 class EchoWire(Wire):

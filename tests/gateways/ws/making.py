@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from time import monotonic
 from typing import Any
 
@@ -38,7 +39,7 @@ PATIENCE_S = 10.0  # for what takes a moment: a loaded machine may stall for sec
 LOOK_S = 0.002
 RULES = Rules(
     depth_limits=frozenset({1, 5, 10}),
-    depth_interval_units=frozenset({0, 10**12, 10**18}),  # 0, 1e-8, 0.01
+    depth_intervals=frozenset(map(Decimal, ("0", "0.00000001", "0.01"))),
     subscription_count_max=1_000,
 )
 BTC, BCH, SAT = (CATALOG.asset_by_name[name] for name in ("BTC", "BCH", "SAT"))

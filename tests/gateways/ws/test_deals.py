@@ -91,6 +91,7 @@ class Flow:
                 case ("refresh", before, after):
                     self.before, self.after = [*before], [*after]
                     self.refresh()
+                    self.before, self.after = [], []  # it may have had nothing to ask
 
     def refresh(self) -> bool:
         """Look at the feed; whether it had what it needs."""

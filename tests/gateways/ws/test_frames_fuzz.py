@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateways.ws.frames import HEAD_MAX_SIZE, Kind, Terms, Wire, deflating
+from gateways.ws.frames import HEAD_MAX_SIZE, Kind, Piece, Terms, Wire, deflating
 from tests.gateways.ws.raw_client import (
     BINARY,
     CLOSE,
@@ -70,24 +70,40 @@ def nothing_is_logged() -> Iterator[None]:
 
 
 class Heard(NamedTuple):
-    """What has come of a stream."""
+    """What has come of a stream, in order."""
 
-    messages: list[bytes]
-    sent: bytes
+    pieces: list[Piece]
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [data for data, kind in self.pieces if kind is not Kind.OWN]
+
+    @property
+    def sent(self) -> bytes:
+        return b"".join(data for data, kind in self.pieces if kind is Kind.OWN)
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The frames that are sent, if the messages are sent back."""
+        opcodes = {Kind.TEXT: TEXT, Kind.BINARY: BINARY}
+        found = list[Frame]()
+        for data, kind in self.pieces:
+            found += frames_of(data) if kind is Kind.OWN else [Frame(opcodes[kind], data)]
+        return found
 
 
-def play(wire: Wire, pieces: Sequence[bytes]) -> Heard:
-    """Have bytes received as the gateway does; what is promised of any bytes holds after each piece."""
-    messages, sent = list[bytes](), bytearray()
-    for piece in pieces:
-        told = wire.receive(piece)
+def play(wire: Wire, parts: Sequence[bytes], *, is_closing: bool = False) -> Heard:
+    """Have bytes received as the gateway does; what is promised of any bytes holds after each part."""
+    heard = list[Piece]()
+    for part in parts:
+        heard += wire.receive(part)
         if wire.request is not None:
-            told += wire.accept()
-        messages += [data for data, kind in told if kind is not Kind.OWN]
-        sent += b"".join(data for data, kind in told if kind is Kind.OWN) + wire.to_send()
-        assert [wire.is_shaking, wire.is_open, wire.is_ended].count(True) == 1
+            heard += wire.accept()
+        if own := wire.to_send():
+            heard.append(Piece(own, Kind.OWN))
+        assert [wire.is_shaking, wire.is_open, wire.is_ended].count(True) == (wire.is_ended if is_closing else 1)
         assert held_size(wire) <= (HEAD_MAX_SIZE if wire.is_shaking else HELD_MAX_SIZE)
-    return Heard(messages, bytes(sent))
+    return Heard(heard)
 
 
 def held_size(wire: Wire) -> int:
@@ -165,18 +181,39 @@ streams = st.lists(
 def test_any_bytes_end_well_however_they_are_cut(terms: Terms, stream: bytes, places: list[int]) -> None:
     wire = opened(terms)
     heard = play(wire, cut(stream, places))
-    assert heard.messages == play(opened(terms), [stream]).messages
+    assert without_reason(heard) == without_reason(play(opened(terms), [stream]))
     assert all(len(message) <= MESSAGE_MAX_SIZE for message in heard.messages)
-    sent = frames_of(heard.sent)
-    assert {each.opcode for each in sent[:-1]} <= {PONG}
-    assert (wire.is_open, wire.close_code > 0) == (
-        (True, False) if not sent or sent[-1].opcode == PONG else (False, True)
-    )
+    assert {each.opcode for each in heard.frames[:-1]} <= {TEXT, BINARY, PONG}
+    assert wire.is_open == (CLOSE not in [each.opcode for each in heard.frames[-1:]])
     wire.close(NORMAL)
     wire.end()
     wire.to_send()
     assert not wire.is_open
     assert held_size(wire) <= HELD_MAX_SIZE
+
+
+@both
+@settings(max_examples=200, deadline=None)
+@given(streams, places, st.integers(0, 12), st.text())
+def test_any_bytes_end_well_while_the_server_pings_and_closes(
+    terms: Terms, stream: bytes, places: list[int], number: int, reason: str
+) -> None:
+    wire, parts = opened(terms), cut(stream, places)
+    heard = play(wire, parts[:number])
+    wire.ping()
+    wire.close(NORMAL, reason)
+    heard.pieces.append(Piece(wire.to_send(), Kind.OWN))
+    heard.pieces.extend(play(wire, parts[number:], is_closing=True).pieces)
+    opcodes = [each.opcode for each in heard.frames]
+    assert opcodes.count(CLOSE) == 1
+    assert opcodes.count(PING) <= 1
+    assert {*opcodes[opcodes.index(CLOSE) + 1 :]} <= {TEXT, BINARY, PONG}  # messages come, but are not answered
+    assert not wire.is_open
+
+
+def without_reason(heard: Heard) -> list[tuple[int, bytes]]:
+    """The frames, but for why it is closed: of two reasons that come at once the second may be told."""
+    return [(opcode, b"" if opcode == CLOSE else payload) for opcode, payload in heard.frames]
 
 
 class Said(NamedTuple):
@@ -189,11 +226,11 @@ class Said(NamedTuple):
     pinged: dict[int, bytes]  # pings, by the number of the fragment that they follow
 
     def frames(self, is_packed: bool) -> Iterator[tuple[bytes, list[Frame]]]:
-        """The frames, with the pings between, and what each is answered with at once."""
+        """The frames, with the pings between, and what each is answered with."""
         payload = deflated(self.payload, WINDOW_BITS) if is_packed else self.payload
         parts = fragments(self.opcode, payload, self.fragment_size, RSV1 if is_packed else 0)
         for number, part in enumerate(parts):
-            yield part, []
+            yield part, [Frame(self.opcode, self.payload)] if number == len(parts) - 1 else []
             if number in self.pinged:
                 yield frame(PING, self.pinged[number]), [Frame(PONG, self.pinged[number])]
 
@@ -224,17 +261,13 @@ def test_a_good_stream_gives_its_messages_however_it_is_cut(
     steps = [step for each in conversation for step in each.frames(each.is_packed and bool(terms.extensions))]
     stream = b"".join(part for part, _ in steps)
     wire = Wire(terms)
-    if is_in_one:  # with the handshake
-        heard = play(wire, cut(handshake(EXTENSION) + stream, places))
-        answer = heard.sent.partition(HEAD_END)[2]
-    else:
-        play(wire, [handshake(EXTENSION)])
-        heard = play(wire, cut(stream, places))
-        answer = heard.sent
-    assert heard.messages == [each.payload for each in conversation]
+    greeted = play(wire, [] if is_in_one else [handshake(EXTENSION)])
+    heard = play(wire, cut((handshake(EXTENSION) if is_in_one else b"") + stream, places))
+    answer, *pieces = greeted.pieces + heard.pieces
+    assert answer.data.startswith(b"HTTP/1.1 101 ")
+    assert Heard(pieces).frames == [each for _, answers in steps for each in answers]
     assert wire.is_open
     assert wire.frame_count == len(steps)
-    assert frames_of(answer) == [each for _, answers in steps for each in answers]
 
 
 broken_texts = st.lists(

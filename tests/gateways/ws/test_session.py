@@ -193,7 +193,7 @@ values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(1 << 63), (1 << 63) - 1)
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,

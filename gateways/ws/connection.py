@@ -9,7 +9,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network
 from math import inf
 from time import monotonic
 from typing import Any
@@ -81,7 +81,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket, peer: str, service: Service, session: Session) -> None:
         now_s = monotonic()
-        self.peer = peer
+        self.peer = plain(peer)
         self.address = ""  # that counts, when it does
         self.session = session
         self.wire = Wire(service.terms)
@@ -221,7 +221,7 @@ class Connection:
         pieces = wire.receive(data)
         if wire.request is not None:
             pieces = self._shake()
-        if not wire.is_open and wire.close_code == CloseCode.MESSAGE_TOO_BIG:
+        if wire.fail_code == CloseCode.MESSAGE_TOO_BIG and not self.is_ended:
             self._service.metrics.size_closed.inc()
         for data, kind in pieces:
             if kind is Kind.OWN:
@@ -326,13 +326,22 @@ class Connection:
             self.drop()
 
 
-def counted(address: str) -> str:
-    """What connections of an address are counted by: of IPv6 the network, for every household has one to itself."""
+def plain(address: str) -> str:
+    """The same address; one of IPv4 as such, which a listener for both writes as one of IPv6."""
     try:
-        parsed = ip_address(address)
+        mapped = IPv6Address(address).ipv4_mapped
     except ValueError:
         return address
-    return address if parsed.version == 4 else str(ip_network((parsed, IPV6_BITS), strict=False))
+    return address if mapped is None else str(mapped)
+
+
+def counted(address: str) -> str:
+    """What connections of an address are counted by: of IPv6 the network, for every household has one to itself."""
+    address = plain(address)
+    try:
+        return str(IPv6Network((address, IPV6_BITS), strict=False))
+    except ValueError:
+        return address
 
 
 def prepare(sock: socket.socket) -> None:

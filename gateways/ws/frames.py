@@ -185,10 +185,13 @@ class Wire:
     @property
     def close_code(self) -> int:
         """What ended the connection: the code of the first close frame of either side, 0 when there was none."""
-        closes = (self._protocol.close_rcvd, self._protocol.close_sent)
-        first, second = closes if self._protocol.close_rcvd_then_sent else reversed(closes)
-        close = first or second
+        close = self._protocol.close_rcvd if self._protocol.close_rcvd_then_sent else self._protocol.close_sent
         return 0 if close is None else int(close.code)
+
+    @property
+    def fail_code(self) -> int:
+        """The same if it was ours."""
+        return 0 if self._protocol.close_rcvd_then_sent else self.close_code
 
     def receive(self, data: bytes) -> list[Piece]:
         """Take bytes; the messages that they complete, and what is to be sent, in order.

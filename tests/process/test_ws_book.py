@@ -290,9 +290,9 @@ def test_books_of_clients_that_lose_messages_join_or_ask_again_are_those_of_one_
             assert not [number for number, sides in seen.items() if wanted.get(number, sides) != sides]
             assert left_out_count(running) or seen.keys() <= wanted.keys()
     assert [exact.resync_count, renewing.resync_count, late.resync_count] == [0, 0, 0]
-    assert lossy.resync_count > 5
-    assert lossy.lost_count > 20
-    assert min(watcher.taken_count for watcher in watchers) > 50
+    assert lossy.resync_count > 2
+    assert lossy.lost_count > 5
+    assert min(watcher.taken_count for watcher in watchers) > 20
     assert all(list(seen) == sorted(seen) for seen in exact.seen.values())
 
 
@@ -367,8 +367,8 @@ def test_depths_that_clients_keep_are_what_is_answered(floor: Floor) -> None:
         stop_all(started)
     if not left_out_count(floor.running):  # else a whole one may be newer than what was told before
         assert not [watcher.held.params for watcher in watchers if watcher.different_count]
-    assert min(watcher.renewed_count for watcher in watchers) > 5
-    assert min(watcher.changed_count for watcher in watchers if watcher.held.params[0] != QUIET) > 20
+    assert min(watcher.renewed_count for watcher in watchers) > 2
+    assert min(watcher.changed_count for watcher in watchers if watcher.held.params[0] != QUIET) > 10
 
 
 def test_a_level_that_was_pushed_out_of_a_full_window_comes_back_as_a_new_one(floor: Floor) -> None:

@@ -65,5 +65,5 @@ class Publishing:
         """Whether nobody follows anything."""
         made = self.publisher
         rests: list[Any] = [made._feeds, made._followers, made._of_market, made.users, made._unsent]
-        rests += [lane.feeds for lane in made._lanes.values()]
+        rests += [each for lane in made._lanes.values() for each in (lane.feeds, lane.urgent, lane.asked)]
         return not any(rests) and self.metrics._registry.get_sample_value("ws_topics") == 0

@@ -269,6 +269,9 @@ LOOKED = [Frame(PONG, b"")]
     "a whole message stays whole when the next one is not": bad(
         [frame(TEXT, HELLO), frame(TEXT, SURROGATE), frame(TEXT, HELLO)], HELLO_BACK, NO_UTF8
     ),
+    "a ping after it is not answered": bad(
+        [frame(PING, b"?"), frame(TEXT, SURROGATE), frame(PING)], [Frame(PONG, b"?")], NO_UTF8
+    ),
     "binary need not be UTF-8": good(fragments(BINARY, SURROGATE, 1), [Frame(BINARY, SURROGATE)]),
 })
 def test_6_utf8(case: Case, client: Client) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bus.calls import Outcome
@@ -128,6 +128,7 @@ def check(before: Sequence[str], since: Sequence[Act]) -> None:
     assert ids(flow.feed.told()) == [[*range(flow.made, 0, -1)]]
 
 
+@settings(deadline=None)
 @given(st.lists(small, max_size=8), st.lists(acts, max_size=12))
 @example(["make", "know all"], [("refresh", [], []), "take", "take"])
 @example(["make", "take"], [("refresh", [], ["take"]), "know all", ("refresh", [], [])])
@@ -136,6 +137,7 @@ def test_each_deal_is_told_once(before: list[str], since: list[Act]) -> None:
     check(before, since)
 
 
+@settings(deadline=None)
 @given(st.lists(small, max_size=8), st.lists(losing_acts, max_size=12))
 @example(["know all"], [("refresh", [], ["make", "lose"])])
 @example(["take", "know all"], [("refresh", [], ["make", "make", "lose", "make", "take"])])

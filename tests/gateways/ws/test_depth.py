@@ -10,7 +10,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.book import Book
@@ -198,6 +198,7 @@ def params(text: str) -> list[Any]:
     return found
 
 
+@settings(deadline=None)
 @given(books, st.integers(1, 5))
 def test_depth_makes_the_servers_window_of_whoever_keeps_the_best(seen: list[tuple[Side, Side]], limit: int) -> None:
     before = windows(seen[0], limit)
@@ -231,6 +232,7 @@ def walked_both(before: Sides, after: Sides, limit: int) -> dict[str, Pairs]:
     return {key: pairs for key, pairs in found.items() if pairs}
 
 
+@settings(deadline=None)
 @given(books, st.integers(1, 12))
 def test_a_book_is_the_servers_window_exactly(seen: list[tuple[Side, Side]], limit: int) -> None:
     before, sequence = windows(seen[0], limit), 5

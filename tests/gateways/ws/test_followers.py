@@ -28,7 +28,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(steps, max_size=25))
 def test_when_everybody_has_left_nothing_is_left(acts: list[Any]) -> None:
     parts = Publishing()

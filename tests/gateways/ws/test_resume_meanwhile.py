@@ -38,7 +38,7 @@ frames = st.lists(st.lists(kinds, min_size=1, max_size=5), min_size=1, max_size=
 meanwhile = st.lists(st.tuples(st.booleans(), st.integers(0, 8)), max_size=12)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     frames, frames, st.integers(0, 30), st.integers(0, 30), meanwhile, st.sampled_from([Channel.ORDER, Channel.ASSET])
 )

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.codes import Code
@@ -200,6 +200,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(METHOD_NAMES)), st.lists(values, max_size=7), st.sampled_from([0, USER]))
 def test_whatever_params_are_there_is_something_to_do_and_the_session_stays_as_it_is(
     method: str, params: list[Any], user_id: int

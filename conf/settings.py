@@ -214,8 +214,8 @@ class Ws(Section):
     )
     connection_per_address_max: int = setting(
         1_000,
-        "connections from one address, of IPv6 from a /64 network; more get 429. Those that come from a proxy which does not tell the client's "
-        "address are not counted",
+        "connections from one address, of IPv6 from a /64 network; more get 429. Those that come from a proxy which "
+        "does not tell the client's address are not counted",
         least=1,
         most=1_000_000,
     )

@@ -6,6 +6,7 @@ is too slow and its connection ends with a reason.
 """
 
 import socket
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Connection:
         self._is_parting = False
         self._writing: Any = None
         self._reading: Any = service.hub.loop.io(sock.fileno(), READABLE)
-        self._reading.start(self._on_readable)
+        self._reading.start(self.guard, self._on_readable)
 
     @property
     def is_behind(self) -> bool:
@@ -180,6 +181,14 @@ class Connection:
             self._service.metrics.rate_closed.inc()
             self.close(CloseCode.POLICY_VIOLATION, "too many requests")
         return False
+
+    def guard(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Do something of this connection. A mistake of ours in it ends this one only, and is told in the log."""
+        try:
+            act(*arguments)
+        except Exception:
+            traceback.print_exc()
+            self.drop()
 
     def sweep(self, now_s: float) -> None:
         """See that the client is neither late nor silent."""
@@ -275,7 +284,7 @@ class Connection:
             self._progress_s = monotonic()
             if self._writing is None:
                 self._writing = self._service.hub.loop.io(self._socket.fileno(), WRITABLE)
-            self._writing.start(self._on_writable)
+            self._writing.start(self.guard, self._on_writable)
         self._backlog.extend(frames)
         self._backlog_size += sum(map(len, frames))
         if self._backlog_size > self._service.settings.send_buffer_max_size and self.wire.is_open:

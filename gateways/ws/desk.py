@@ -64,7 +64,7 @@ class Desk:
             request_id, todo = connection.session.take(message)
             if not self._do_at_once(connection, request_id, todo):
                 connection.requests = deque()
-                gevent.spawn(self._work, connection, request_id, todo)
+                gevent.spawn(connection.guard, self._work, connection, request_id, todo)
         elif len(connection.requests) < REQUESTS_WAITING_MAX:
             connection.requests.append(message)
         else:

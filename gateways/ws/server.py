@@ -83,7 +83,7 @@ class Server:
             leave=self._leave,
         )
         self._accepting: Any = self._hub.loop.io(listener.fileno(), READABLE)
-        self._is_accepting = False
+        self._is_accepting = self._is_stopping = False
         self._sweeping: Any = self._hub.loop.timer(SWEEP_INTERVAL_S, SWEEP_INTERVAL_S)
 
     def start(self) -> None:
@@ -93,6 +93,7 @@ class Server:
 
     def stop(self, timeout_s: float) -> None:
         """Accept no more, tell all clients to go, and cut off those that have not gone in time."""
+        self._is_stopping = True
         self._accepting.close()
         self._listener.close()
         for connection in list(self._connections):
@@ -108,7 +109,7 @@ class Server:
             connection.drop()
 
     def _accept_again(self) -> None:
-        if not self._is_accepting:
+        if not self._is_accepting and not self._is_stopping:
             self._is_accepting = True
             self._accepting.start(self._accept)
 
@@ -160,5 +161,5 @@ class Server:
     def _sweep(self) -> None:
         now_s = monotonic()
         for connection in list(self._connections):
-            connection.sweep(now_s)
+            connection.guard(connection.sweep, now_s)
         self._accept_again()

@@ -12,10 +12,10 @@ from conf.settings import Ws
 from gateways.ws.connection import Connection
 from gateways.ws.frames import Message
 from gateways.ws.metrics import Metrics
-from gateways.ws.server import Server, listen
+from gateways.ws.server import SWEEP_INTERVAL_S, Server, listen
 from tests.gateways.ws.making import session, wait
 from tests.gateways.ws.peer import Peer
-from tests.gateways.ws.raw_client import CLOSE, TEXT, closing, frame
+from tests.gateways.ws.raw_client import BINARY, CLOSE, TEXT, closing, frame
 
 SWITCHING = "HTTP/1.1 101 Switching Protocols"
 TOO_MANY = "HTTP/1.1 429 Too Many Requests"
@@ -201,3 +201,23 @@ def test_each_connection_is_told_of_as_ended_once(running: Running) -> None:
         peer.close()
     wait(lambda: running.value("connections") == 0)
     assert len(set(running.ended)) == len(running.ended) == 4
+
+
+@having(connection_count_max=1)
+def test_a_server_that_is_full_stops_in_good_order(running: Running) -> None:
+    first, _ = running.shaken(), running.connect()
+    wait(lambda: running.value("refused_total", limit="connection_count_max"))
+    running.server.stop(2 * SWEEP_INTERVAL_S)
+    [last] = first.wait_frames(1)
+    assert (last.opcode, last.code) == (CLOSE, GOING_AWAY)
+
+
+@having()
+def test_a_mistake_of_ours_ends_the_connection_that_it_happened_in(
+    running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlucky, other = running.shaken(), running.shaken()
+    unlucky.send(frame(BINARY, b"\xff"))  # which this server's `take` cannot decode
+    unlucky.wait_over()
+    echo(other)
+    assert "UnicodeDecodeError" in capsys.readouterr().err

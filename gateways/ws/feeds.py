@@ -79,7 +79,7 @@ class Feed(ABC):
 
     @abstractmethod
     def refresh(self, market: Market) -> list[str]:
-        """Look at the source; what all subscribers get. Raises NotConnected, TimedOut, Behind."""
+        """Look at the source; what all subscribers get. Raises NotConnected, TimedOut, Behind, Busy."""
 
     def take(self, deal: Deal, market: Market) -> None:  # noqa: B027  # most feeds ask for what deals make of it
         """A deal of its market has been made."""
@@ -92,17 +92,21 @@ class Behind(Exception):
     """The backend has not taken all events into account yet: ask it again."""
 
 
+class Busy(Exception):
+    """The backend can't answer now: ask it again, but not at once."""
+
+
 class _Asking(Feed):
     """Feeds that market data answers."""
 
     def _ask(self, name: str, *params: Any) -> tuple[str | None, bool]:
         """A result, or None when it is refused; and whether it takes into account what it must.
 
-        Raises NotConnected, TimedOut.
+        Raises NotConnected, TimedOut, Busy.
         """
         outcome, known_number = self._source.ask_market(METHODS[name], list(params))
         if outcome in _BUSY:
-            raise TimedOut
+            raise Busy
         return outcome if isinstance(outcome, str) else None, known_number >= self.needed_number
 
 
@@ -189,7 +193,7 @@ class DealsFeed(_Asking):
         try:
             found, is_current = self._ask("market.deals", market.name, count_max, self._told_id)
         except (NotConnected, TimedOut):
-            if not self._waiting:
+            if not self._waiting or self._told_id:  # after a loss of events it must be asked
                 raise
             found, is_current = "[]", True
         if found is None or not is_current:

@@ -17,7 +17,7 @@ from bus.catalog import Market
 from conf.settings import Ws
 from gateways.link import NotConnected, TimedOut
 from gateways.turns import give_way
-from gateways.ws.feeds import KINDS, Behind, Deal, Feed, Source
+from gateways.ws.feeds import KINDS, Behind, Busy, Deal, Feed, Source
 from gateways.ws.frames import Message
 from gateways.ws.metrics import Metrics
 from gateways.ws.session import Session
@@ -287,7 +287,7 @@ class Publisher:
         except Behind:
             self._again(feed, lane, AGAIN_S)
             return
-        except (NotConnected, TimedOut):
+        except (NotConnected, TimedOut, Busy):
             self._again(feed, lane, RETRY_S)
             return
         if told and self._feeds.get(feed.topic) is feed:

@@ -44,6 +44,8 @@ RULES = Rules(
 )
 BTC, BCH, SAT = (CATALOG.asset_by_name[name] for name in ("BTC", "BCH", "SAT"))
 
+LOOKS_LIKE_USER = 7  # stands in other events where an order has its user
+
 Side = dict[int, int]  # amount by price, in units
 Failure = type[NotConnected] | type[TimedOut] | None
 
@@ -215,7 +217,7 @@ def balance_event(number: int, user_id: int, asset: int) -> Any:
     """A balance update."""
     row = np.zeros(1, UPDATE_EVENT)
     row["number"], row["kind"], row["time"] = number, EventKind.BALANCE_UPDATE, float(number)
-    row["user_id"], row["asset"] = user_id, asset
+    row["user_id"], row["asset"], row["business_id"] = user_id, asset, LOOKS_LIKE_USER
     return row.view(EVENT)
 
 
@@ -225,6 +227,7 @@ def deal_event(number: int, market: int = 0, price_units: int = 1, amount_units:
     row["number"] = row["deal_id"] = number
     row["kind"], row["market"], row["time"], row["taker_side"] = EventKind.DEAL, market, float(number), taker_side
     row["price_units"], row["amount_units"] = price_units, amount_units
+    row["ask_order_id"] = row["bid_order_id"] = LOOKS_LIKE_USER
     return row.view(EVENT)
 
 

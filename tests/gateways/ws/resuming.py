@@ -21,6 +21,7 @@ from tests.gateways.making import BTCBCH, CATALOG
 from tests.gateways.ws.making import (
     BCH,
     BTC,
+    LOOKS_LIKE_USER,
     FakeExchange,
     FakeFollower,
     FakeMarketData,
@@ -30,7 +31,7 @@ from tests.gateways.ws.making import (
     order_event,
 )
 
-ME, OTHER = 7, 8
+ME, OTHER = LOOKS_LIKE_USER, 8
 COUNT_MAX = 10_000
 FAR = 1 << 40
 ORDERS = frozenset({Topic(Channel.ORDER, BTCBCH.name)})
@@ -136,5 +137,5 @@ def update(asset: int) -> Callable[[int], Any]:
 
 
 def with_my_number(number: int) -> Any:
-    """A deal and a balance update of another user, at whose places there stands what looks like me."""
+    """A deal, or a balance update of another user: where an order has its user, they have my number."""
     return deal_event(number) if number % 2 else balance_event(number, OTHER, 0)

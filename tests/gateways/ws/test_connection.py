@@ -15,7 +15,7 @@ from tests.gateways.ws.peer import Pair
 from tests.gateways.ws.raw_client import CLOSE, PING, PONG, TEXT, Frame, closing, frame, handshake
 
 SMALL = 4096  # bytes of the system's buffer
-NORMAL, GOING_AWAY, PROTOCOL, POLICY = 1000, 1001, 1002, 1008
+NORMAL, GOING_AWAY, PROTOCOL, POLICY, TOO_BIG = 1000, 1001, 1002, 1008, 1009
 SWITCHING = "HTTP/1.1 101 Switching Protocols"
 Make = Callable[..., Pair]
 
@@ -357,3 +357,21 @@ def test_a_wrong_frame_ends_the_connection_and_what_was_right_before_is_answered
     found = pair.peer.wait_over()
     assert texts(found) == ["the answer"]
     assert found[-1].code == PROTOCOL
+
+
+def test_a_message_that_is_too_large_ends_the_connection_and_is_counted_once(make: Make) -> None:
+    pair = make(send_size=SMALL, message_max_size=1024)
+    pair.push("x" * 50_000)  # which it does not read, so that the connection does not end yet
+    for part in (frame(TEXT, b"x" * 1025), b"x" * 100, b"x" * 100):
+        pair.peer.send(part)
+        turn_loop()
+    assert pair.peer.wait_over()[-1].code == TOO_BIG
+    assert pair.taken == []
+    assert pair.counted("closed", "message_max_size") == 1
+
+
+def test_a_client_that_says_so_itself_has_met_no_limit(make: Make) -> None:
+    pair = make()
+    pair.peer.send(closing(TOO_BIG))
+    pair.peer.wait_over()
+    assert pair.counted("closed", "message_max_size") == 0

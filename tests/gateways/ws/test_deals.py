@@ -167,6 +167,15 @@ def test_the_first_subscriber_gets_the_newest_hundred() -> None:
     assert feed.newest() == feed.told()
 
 
+def test_of_deals_whose_events_are_lost_all_come_from_market_data() -> None:
+    flow = flowing(5)
+    flow.join()
+    flow.refresh()
+    flow.act(["make"] * 3 * DEALS_TOLD_COUNT + ["know all", "lose"])
+    flow.settle()
+    assert [number for part in ids(flow.told) for number in reversed(part)] == [*range(1, flow.made + 1)]
+
+
 def test_a_market_without_deals_is_silent_until_there_is_one() -> None:
     flow = flowing(0)
     feed = flow.join()

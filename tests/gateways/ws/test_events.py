@@ -23,6 +23,7 @@ from tests.gateways.making import BTCBCH, CATALOG
 from tests.gateways.ws.making import (
     BCH,
     BTC,
+    LOOKS_LIKE_USER,
     SAT,
     FakeExchange,
     FakeFollower,
@@ -170,6 +171,18 @@ def test_of_a_market_only_its_own_orders_are_told(parts: Parts) -> None:
     follower = parts.follower(7, orders="SATBCH", assets="SAT")
     parts.turn(frame_of(order_event(1, 7), order_event(2, 7, market=SATBCH_INDEX), order_event(3, 8, market=1)))
     assert short(follower.told) == [(1, 2), ("SAT",)]
+
+
+def test_what_is_no_order_of_a_user_only_looks_like_one(parts: Parts) -> None:
+    follower = parts.follower(LOOKS_LIKE_USER, orders="BTCBCH", assets="BTC BCH SAT")
+    parts.turn(frame_of(deal_event(LOOKS_LIKE_USER), balance_event(8, 9, SAT.index)))
+    assert follower.told == []
+
+
+def test_balances_of_several_users_are_told(parts: Parts) -> None:
+    one, other = parts.follower(7, assets="BTC"), parts.follower(8, assets="BTC SAT")
+    parts.turn(frame_of(balance_event(1, 7, BTC.index), balance_event(2, 8, SAT.index), order_event(3, 8)))
+    assert (short(one.told), short(other.told)) == ([("BTC",)], [("SAT",), ("BTC",)])
 
 
 def test_numbers_are_for_who_wants_them(parts: Parts) -> None:

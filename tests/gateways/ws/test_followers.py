@@ -47,6 +47,7 @@ def test_when_everybody_has_left_nothing_is_left(acts: list[Any]) -> None:
             case ("leave", number):
                 parts.publisher.forget(clients[number])
                 assert not clients[number].held
+                assert clients[number] not in parts.publisher._unsent
                 clients[number] = FakeFollower(7 + number)
             case ("other user", number):
                 before = clients[number].session.user_id

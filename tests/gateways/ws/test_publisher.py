@@ -184,6 +184,18 @@ def test_a_follower_that_is_behind_gets_the_newest_once_it_has_caught_up(parts: 
     assert slow.told == quick.told
 
 
+@pytest.mark.parametrize(("channel", "newest"), [(Channel.PRICE, [BTCBCH.name, "2.00000000"]), (Channel.KLINE, [[60]])])
+def test_what_is_told_then_is_no_first_message(parts: Publishing, channel: Channel, newest: list[object]) -> None:
+    """Of a k-line there is none, of a price it is written otherwise."""
+    parts.market.outcomes["market.kline"] = "[[60]]"
+    slow = parts.follow(topic(channel))
+    slow.is_behind = True
+    parts.touch(BTCBCH.name, 2 * 10**8)
+    wait(lambda: slow.held)
+    parts.publisher.catch_up(slow)
+    assert [message["params"] for message in slow.take()] == [newest]
+
+
 def test_a_follower_that_is_behind_is_told_every_deal_all_the_same(parts: Publishing) -> None:
     slow = parts.follow(topic(Channel.DEALS))
     wait(lambda: parts.market.calls)

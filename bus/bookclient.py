@@ -13,9 +13,10 @@ before the new snapshot is of the old subscription and is passed over. Three rul
 * A snapshot is always taken, whichever subscription it is of: what comes after it continues it, or is noticed.
 * Without a book, deltas are passed over. None of them makes the client ask again while its request is not answered:
   any number of them may have been under way.
-* Requests, replies and snapshots may be lost like anything else, and a snapshot may be wrong. So a delta that still
-  finds no book RETRY_MS after the reply, or UNANSWERED_MS after a request without one, makes the client ask again;
-  no server is asked more often than that, however wrong its books are.
+* Requests, replies and snapshots may be lost like anything else (but for the first request of a connection: without
+  it nothing ever comes), and a snapshot may be wrong. So a delta that still finds no book RETRY_MS after the reply, or
+  UNANSWERED_MS after a request without one, makes the client ask again; no server is asked more often than that,
+  however wrong its books are.
 
 `Follower` has the rules and neither socket nor clock: hand one each message of an asyncio client, or several, one a
 market, those of one connection. `follow` is the loop for one market and blocking calls. When the last message before

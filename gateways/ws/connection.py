@@ -233,9 +233,11 @@ class Connection:
         if wire.fail_code == CloseCode.MESSAGE_TOO_BIG and not self.is_ended:
             self._service.metrics.size_closed.inc()
         for data, kind in pieces:
+            if self.is_ended:  # by one of them, which was too much
+                break
             if kind is Kind.OWN:
                 self.out.append(data)
-            elif not self.is_ended and self._may(1):
+            elif self._may(1):
                 frame_count += 1
                 self._service.take(self, data)
         self._may(max(0, wire.frame_count - frame_count))  # for those that are no whole message

@@ -154,7 +154,7 @@ class Http(Section):
 
 
 def _interval_ms(what: str) -> Any:
-    return setting(100, f"milliseconds from one {what} to the next for the same topic", least=1, most=60_000)
+    return setting(100, f"milliseconds from one look at what each {what} tells to the next", least=1, most=60_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,8 +225,8 @@ class Ws(Section):
     message_max_size: int = setting(102_400, "bytes of a client's message", least=1024, most=1 << 26)
     request_rate_max: int = setting(
         100,
-        "requests a second of one connection, ten times as many at once; more get code 22, and the connection is "
-        "closed when it does not stop",
+        "requests a second of one connection, ten times as many at once, each KiB of one counted as one more; more "
+        "get code 22, and the connection is closed when it does not stop",
         least=1,
         most=1_000_000,
     )
@@ -247,7 +247,11 @@ class Ws(Section):
         30.0, "seconds in which a client must read some of what waits for it", least=1, most=3600
     )
     drain_timeout_s: float = setting(
-        2.0, "seconds that a stopping process gives to clients to take what was sent to them", least=0, most=600
+        2.0,
+        "seconds that a stopping process gives to clients to take what was sent to them, if `[supervisor] "
+        "stop_timeout_s` is longer",
+        least=0,
+        most=600,
     )
     metrics_bind: str = setting(
         "",

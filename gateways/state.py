@@ -38,13 +38,13 @@ class State:
         """What is listed, looked up again if that is wanted or was a while ago. Raises NotConnected, TimedOut."""
         now = self._now()
         if self._catalog is None or is_fresh or now >= self._checked_until_s:
-            self._catalog = self._checked(now)
+            self._catalog = self._checked(now, is_fresh=is_fresh)
             self._checked_until_s = now + CATALOG_CHECK_S
         return self._catalog
 
-    def _checked(self, now: float) -> Catalog:
+    def _checked(self, now: float, *, is_fresh: bool) -> Catalog:
         sequence = self._listing_sequence()
-        is_old = sequence == UNKNOWN_SEQUENCE and now >= self._catalog_until_s
+        is_old = sequence == UNKNOWN_SEQUENCE and (is_fresh or now >= self._catalog_until_s)
         if self._catalog is not None and sequence == self._catalog_sequence and not is_old:
             return self._catalog
         made = catalog.make(self.answer(QueryKind.ASSETS).records, self.answer(QueryKind.MARKETS).records)

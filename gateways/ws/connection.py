@@ -29,6 +29,7 @@ SOCKET_BUFFER_SIZE = 128 * 1024  # of the system, to send from: it must not hide
 DEAD_PEER_MS = 60_000  # after which the system gives up a client that confirms nothing
 CLOSE_TIMEOUT_S = 5.0  # for the client's part of the closing handshake
 PART_TIMEOUT_S = 1.0  # for the client to close after us, so that what was sent last arrives
+COUNTED_SIZE = 1024  # bytes of a message for each of which it counts as one request more: to read them takes time
 BURST_S = 10  # seconds' worth of requests may come at once
 READABLE, WRITABLE = 1, 2  # libev's numbers
 REAL_ADDRESS = "X-Real-IP"
@@ -237,7 +238,7 @@ class Connection:
                 break
             if kind is Kind.OWN:
                 self.out.append(data)
-            elif self._may(1):
+            elif self._may(1 + len(data) // COUNTED_SIZE):
                 frame_count += 1
                 self._service.take(self, data)
         self._may(max(0, wire.frame_count - frame_count))  # for those that are no whole message
@@ -289,7 +290,8 @@ class Connection:
             self._writing.start(self.guard, self._on_writable)
         self._backlog.extend(frames)
         self._backlog_size += sum(map(len, frames))
-        if self._backlog_size > self._service.settings.send_buffer_max_size and self.wire.is_open:
+        waiting_size = self._backlog_size - len(self._backlog[0])  # one large answer may take its time
+        if waiting_size > self._service.settings.send_buffer_max_size and self.wire.is_open:
             self._give_up()
 
     def _give_up(self) -> None:

@@ -26,7 +26,10 @@ from gateways.ws.resume import Resumer
 from gateways.ws.session import SUCCESS, Ask, Change, Done, Follow, Now, Signature, Todo, Token, id_of
 
 REQUESTS_WAITING_MAX = 100  # of a connection; more are refused
-CACHED_COUNT_MAX = 10_000  # answers
+REQUESTS_WAITING_SIZE_MAX = 256 * 1024  # bytes of them, beside the last one
+CACHED_SIZE_MAX = 16 << 20  # characters of answers
+ANSWERS_WAITING_SIZE = 256 * 1024  # bytes that wait for the client, after which its next request waits too
+ROOM_POLL_S = 0.02
 
 
 class Desk:
@@ -53,6 +56,7 @@ class Desk:
         self._clock = clock
         self._now = now
         self._cached: dict[tuple[str, bytes], tuple[float, str]] = {}  # until when an answer may be reused
+        self._cached_size = 0
 
     def take(self, connection: Connection, message: bytes) -> None:
         """A request has come: answer it, or see to it that it is answered. The caller flushes."""
@@ -65,7 +69,7 @@ class Desk:
             if not self._do_at_once(connection, request_id, todo):
                 connection.requests = deque()
                 gevent.spawn(connection.guard, self._work, connection, request_id, todo)
-        elif len(connection.requests) < REQUESTS_WAITING_MAX:
+        elif _has_room(connection.requests):
             connection.requests.append(message)
         else:
             reply(connection, Code.SERVICE_UNAVAILABLE, id_of(message))
@@ -75,11 +79,13 @@ class Desk:
         requests = connection.requests
         assert requests is not None
         try:
+            _wait_for_reader(connection)
             self._do(connection, request_id, todo)
             while requests and not connection.is_ended:
                 request_id, todo = connection.session.take(requests.popleft())
                 if not self._do_at_once(connection, request_id, todo):
                     connection.flush()
+                    _wait_for_reader(connection)
                     self._do(connection, request_id, todo)
         finally:
             connection.requests = None
@@ -124,8 +130,11 @@ class Desk:
             return kept
         outcome = self._outcome(ask)
         if isinstance(outcome, str):
-            if len(self._cached) >= CACHED_COUNT_MAX:
+            size = len(outcome) + len(key[1])
+            if self._cached_size + size > CACHED_SIZE_MAX:
                 self._cached.clear()
+                self._cached_size = 0
+            self._cached_size += size  # of one that is replaced, too: it is only cleared sooner
             self._cached[key] = (self._now() + self._cache_s, outcome)
         return outcome
 
@@ -151,6 +160,16 @@ class Desk:
             if session.become(verdict):
                 self._publisher.end_private(connection, before)
             reply(connection, SUCCESS, request_id)
+
+
+def _has_room(requests: deque[bytes]) -> bool:
+    return len(requests) < REQUESTS_WAITING_MAX and sum(map(len, requests)) <= REQUESTS_WAITING_SIZE_MAX
+
+
+def _wait_for_reader(connection: Connection) -> None:
+    """Until the client has read most of its answers: many large ones at once are no reason to disconnect it."""
+    while connection.backlog_size > ANSWERS_WAITING_SIZE and not connection.is_ended:
+        gevent.sleep(ROOM_POLL_S)
 
 
 def reply(connection: Connection, outcome: Outcome, request_id: int | None) -> None:

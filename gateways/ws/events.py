@@ -177,12 +177,13 @@ class Pump:
         while self._balances:
             user_id, assets = next(iter(self._balances.items()))
             followers = self._publisher.users.get(user_id, {})
-            followed = {name: followers_of(followers, Channel.ASSET, name) for name in assets}
-            if told := [name for name, them in followed.items() if them]:
+            if told := [name for name in assets if followers_of(followers, Channel.ASSET, name)]:
                 texts = balances(self._state, user_id, told)
+                followers = self._publisher.users.get(user_id, {})  # who still follows: that may have taken a while
                 for name, text in texts.items():
                     number = self._publisher.event_number if name == told[-1] else self._balances_number
-                    self._metrics.sent.inc(push_balances(followed[name], {name: text}, number, number))
+                    followed = followers_of(followers, Channel.ASSET, name)
+                    self._metrics.sent.inc(push_balances(followed, {name: text}, number, number))
             del self._balances[user_id]
         self._balances_number = self._publisher.event_number
 

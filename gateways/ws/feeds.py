@@ -25,6 +25,7 @@ from gateways.ws.topics import Channel, Topic
 CLEAN_S = 60.0  # after which a depth.update is a whole one again (CONTRACT 5.5)
 DEALS_TOLD_COUNT = 100  # to a new subscriber
 DEALS_AT_ONCE_MAX = 1_000  # in one message
+KLINE_ROWS_MAX = 60  # in one message, when market data was away
 STATUS_PERIOD_S = 86_400
 BUSY_POLL_S = 1.0  # what changes with time alone does so with the second, as long as there were deals lately
 QUIET_POLL_S = 60.0
@@ -65,6 +66,7 @@ class Feed(ABC):
         self.topic = topic
         self.needed_number = needed_number
         self.is_known = False  # whether it has anything to remember
+        self.known_number = 0  # up to which market data has told it of deals
         self.polled_s = 0.0  # by whoever polls it
         self.is_behind = False  # whether what it told last does not take `needed_number` into account yet
         self._source = source
@@ -99,15 +101,17 @@ class Busy(Exception):
 class _Asking(Feed):
     """Feeds that market data answers."""
 
+    answered_number = 0  # the last event that the last answer takes into account
+
     def _ask(self, name: str, *params: Any) -> tuple[str | None, bool]:
         """A result, or None when it is refused; and whether it takes into account what it must.
 
         Raises NotConnected, TimedOut, Busy.
         """
-        outcome, known_number = self._source.ask_market(METHODS[name], list(params))
+        outcome, self.answered_number = self._source.ask_market(METHODS[name], list(params))
         if outcome in _BUSY:
             raise Busy
-        return outcome if isinstance(outcome, str) else None, known_number >= self.needed_number
+        return outcome if isinstance(outcome, str) else None, self.answered_number >= self.needed_number
 
 
 class PriceFeed(_Asking):
@@ -144,6 +148,7 @@ class PriceFeed(_Asking):
             if not self.is_known and found is not None and is_current:
                 self._units = text.parse(found.strip('"'), market.money_prec) or 0
                 self.is_known = True
+                self.known_number = self.answered_number  # deals up to it would lead back in time
             elif not self.is_known:
                 raise Behind
         if self._units == self._told_units:
@@ -259,6 +264,8 @@ class KlineFeed(_Asking):
     def refresh(self, market: Market) -> list[str]:
         now = int(self._source.clock())
         start = now - int(self._source.kline_interval_s + 1)
+        if self._last_row:  # the last state of that row, and what came after it, may not be told yet
+            start = min(start, max(self._last_row[0], now - KLINE_ROWS_MAX * int(self.topic.interval)))
         found, is_current = self._ask("market.kline", market.name, start, now, int(self.topic.interval))
         rows = jsontext.parse(found.encode()) if found is not None else []
         is_new = bool(rows) and rows[-1] != self._last_row

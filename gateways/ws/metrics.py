@@ -16,7 +16,7 @@ class Metrics:
         self.handshakes = self._counter("handshakes", "Connections that have been accepted.")
         self.requests = self._counter("requests", "Requests of clients.")
         self.sent = self._counter("notifications", "Notifications that were sent.")
-        self.sent_size = self._counter("notification_bytes", "Their bytes, before compression.")
+        self.sent_size = self._counter("notification_bytes", "Bytes of those of public channels, before compression.")
         self.conflated = self._counter("conflated", "Notifications left out because the client reads slowly.")
         self.event_number = Gauge("ws_event_number", "The last event that was pushed.", registry=self._registry)
         self.lateness = Histogram(

@@ -151,9 +151,7 @@ class Publisher:
             self._know_user(follower)
             return
         for topic in told:
-            feed = self._feeds[topic]
-            if feed.is_known:
-                self._push(follower, feed.told())
+            self._push(follower, self._feeds[topic].told())
 
     def end_private(self, follower: Follower, user_id: int) -> None:
         """The client is no longer this user."""
@@ -187,8 +185,9 @@ class Publisher:
         for feed in feeds:
             channel = feed.topic.channel
             if channel in _OF_DEALS:  # of market data it needs what was before it
-                for deal, listed in deals:
-                    feed.take(deal, listed)
+                if self.event_number > feed.known_number:
+                    for deal, listed in deals:
+                        feed.take(deal, listed)
             else:
                 feed.needed_number = self.event_number
             if deals or channel in (Channel.DEPTH, Channel.BOOK):
@@ -278,6 +277,8 @@ class Publisher:
 
     def _refresh(self, feed: Feed, lane: _Lane) -> None:
         """See whether a topic has changed, and tell its followers."""
+        if self._feeds.get(feed.topic) is not feed:  # nobody follows it any more
+            return
         feed.polled_s = monotonic()
         try:
             market = self._source.state.catalog().market_by_name.get(feed.topic.name)
@@ -330,6 +331,7 @@ class Publisher:
         for text in told:
             follower.push(Message(text))
         self._metrics.sent.inc(len(told))
+        self._metrics.sent_size.inc(sum(map(len, told)))
         self._unsent[follower] = None
         self._sending.set()
 

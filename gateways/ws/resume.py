@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import gevent
 import numpy as np
+from gevent.lock import BoundedSemaphore
 
 from bus.calls import Outcome
 from bus.codes import Code
@@ -25,9 +26,11 @@ from gateways.ws.own import balances, push_balances, push_order
 from gateways.ws.publisher import Publisher
 from gateways.ws.topics import Channel, Topic
 
-FRAMES_AT_ONCE = 64  # that are looked through before others have their turn
-PAUSE_S = 0.005  # until a client has read some of what it gets, or until this process has come so far
-BACKLOG_SIZE = 64 * 1024  # that may wait for the client
+FRAMES_AT_ONCE = 16  # that are looked through before others have their turn
+EVENTS_AT_ONCE = 256  # that are told before others have their turn: some milliseconds of work
+PAUSE_S = 0.005  # until this process has come so far
+READ_POLL_S = 0.05  # until a client has read some of what it gets; a thousand that do not read must cost little
+BACKLOG_SIZE = 256 * 1024  # that may wait for the client
 AHEAD_MAX_S = 2.0  # how long a number may be one that only others have seen
 _ORDER_KIND_MAX = int(EventKind.ORDER_FINISH)  # the first kinds are the three of orders
 
@@ -54,6 +57,7 @@ class Resumer:
         self._metrics = metrics
         self._events_dir = events_dir
         self._event_count_max = event_count_max
+        self._turn = BoundedSemaphore(1)  # one goes on in each round of the loop, however many come back together
 
     def follow(
         self, connection: Connection, channel: Channel, topics: frozenset[Topic], after_number: int | None
@@ -100,16 +104,22 @@ class Resumer:
         changed: dict[str, None] = {}  # assets
         number_before = number
         end_s = time.monotonic() + AHEAD_MAX_S
+        told_count = self._pause(connection)  # since the last pause; none at the end, or it would never catch up
         while True:
             until_number = self._publisher.event_number
             for frame_count, part in enumerate(missed(log, number, user_id, channel), 1):
                 if number >= until_number:
                     break
                 events = part.records[part.records["number"] <= until_number]
-                changed |= self._tell_events(connection, channel, wanted, events)
+                for start in range(0, len(events), EVENTS_AT_ONCE):
+                    if told_count >= EVENTS_AT_ONCE or connection.backlog_size > BACKLOG_SIZE:
+                        told_count = self._pause(connection)
+                    some = events[start : start + EVENTS_AT_ONCE]
+                    told_count += len(some)
+                    changed |= self._tell_events(connection, channel, wanted, some)
                 number = min(part.last_number, until_number)
-                if frame_count % FRAMES_AT_ONCE == 0 or connection.backlog_size > BACKLOG_SIZE:
-                    self._pause(connection)
+                if frame_count % FRAMES_AT_ONCE == 0:
+                    told_count = self._pause(connection)
             if changed:
                 texts = balances(self._state, user_id, changed)
                 self._metrics.sent.inc(push_balances([connection], texts, number, number_before, is_numbered=True))
@@ -145,13 +155,15 @@ class Resumer:
                 self._metrics.sent.inc(push_order([connection], event, catalog, is_numbered=True))
         return {name: None for name in found if name in wanted}
 
-    def _pause(self, connection: Connection) -> None:
-        """Give others their turn, and a client that reads slowly its time. Raises _Left."""
-        give_way()
+    def _pause(self, connection: Connection) -> int:
+        """Give others their turn, and a client that reads slowly its time; nothing is told since. Raises _Left."""
+        with self._turn:
+            give_way()
         while connection.backlog_size > BACKLOG_SIZE and not connection.is_ended:
-            gevent.sleep(PAUSE_S)
+            gevent.sleep(READ_POLL_S)
         if connection.is_ended:
             raise _Left
+        return 0
 
 
 def missed(log: Reader, after_number: int, user_id: int, channel: Channel) -> Iterator[Missed]:

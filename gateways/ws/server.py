@@ -11,7 +11,7 @@ from websockets.frames import CloseCode
 
 from conf.settings import Ws
 from gateways.ws import frames
-from gateways.ws.connection import READABLE, Connection, Service, prepare
+from gateways.ws.connection import READABLE, Connection, Service, counted, plain, prepare
 from gateways.ws.frames import Terms
 from gateways.ws.metrics import Metrics
 from gateways.ws.session import Session
@@ -70,6 +70,8 @@ class Server:
         self._session = session
         self._connections: dict[Connection, None] = {}
         self._counts: Counter[str] = Counter()  # of connections, by address
+        self._shaking: dict[Connection, str] = {}  # before their handshake; the address of the socket
+        self._shaking_counts: Counter[str] = Counter()  # of those, by that
         self._hub = gevent.get_hub()
         self._service = Service(
             hub=self._hub,
@@ -131,8 +133,16 @@ class Server:
             except OSError:  # it has gone already
                 accepted.close()
                 continue
-            connection = Connection(accepted, str(address[0]), self._service, self._session())
+            peer = plain(str(address[0]))
+            place = "" if peer in self._settings.proxies else counted(peer)
+            if place and self._shaking_counts[place] >= self._settings.connection_per_address_max:
+                self._metrics.addresses_refused.inc()
+                accepted.close()
+                continue
+            connection = Connection(accepted, peer, self._service, self._session())
             self._connections[connection] = None
+            self._shaking[connection] = place
+            self._shaking_counts[place] += 1
             self._metrics.connections.inc()
 
     def _pause(self) -> None:
@@ -140,7 +150,15 @@ class Server:
         self._is_accepting = False
         self._accepting.stop()
 
+    def _end_shaking(self, connection: Connection) -> None:
+        place = self._shaking.pop(connection, None)
+        if place is not None:
+            self._shaking_counts[place] -= 1
+            if not self._shaking_counts[place]:
+                del self._shaking_counts[place]
+
     def _admit(self, connection: Connection, address: str) -> bool:
+        self._end_shaking(connection)
         if address:
             if self._counts[address] >= self._settings.connection_per_address_max:
                 self._metrics.addresses_refused.inc()
@@ -152,6 +170,7 @@ class Server:
 
     def _leave(self, connection: Connection) -> None:
         del self._connections[connection]
+        self._end_shaking(connection)
         self._metrics.connections.dec()
         if connection.address:
             self._counts[connection.address] -= 1

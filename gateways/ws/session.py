@@ -186,7 +186,8 @@ class Session:
     def unsubscribe_book(self, params: list[Any]) -> Todo:
         """book.unsubscribe [market...]: those, or all"""
         held = self.topics.get(Channel.BOOK, _NOTHING)
-        return Change(SUCCESS, Channel.BOOK, frozenset(topic for topic in held if params and topic.name not in params))
+        ended = {name for name in params if type(name) is str}
+        return Change(SUCCESS, Channel.BOOK, frozenset(topic for topic in held if params and topic.name not in ended))
 
     def subscribe(self, channel: Channel, params: list[Any]) -> Todo:
         """NAME.subscribe [market...] for several at once: in place of those before; up to the first bad one they
@@ -258,11 +259,13 @@ def _is_header(value: str) -> bool:
     return value.isprintable() and value.isascii()
 
 
-def _public(name: str) -> SessionMethod:
+def _public(name: str, about: str = "") -> SessionMethod:
     method = METHODS[name]
     params = ", ".join(each for each, _ in method.parameters)
     return SessionMethod(
-        take=lambda _, params: Ask(method, params, is_public=True), params=params, about=f"As {name}. {method.about}"
+        take=lambda _, params: Ask(method, params, is_public=True),
+        params=params,
+        about=f"As {name}. {about or method.about}",
     )
 
 
@@ -309,7 +312,7 @@ SESSION_METHODS: dict[str, SessionMethod] = {
     "state.query": _public("market.status"),
     "today.query": _public("market.status_today"),
     "deals.query": _public("market.deals"),
-    "depth.query": _public("order.depth"),
+    "depth.query": _public("order.depth", "Prices and amounts of both sides, best first."),
     "order.query": _own("order.pending", "market, offset, limit", 3),
     "order.history": _own("order.finished", "market, start_time, end_time, offset, limit, side", 6),
     "asset.query": _own("balance.query", "asset...", None),

@@ -226,10 +226,12 @@ def test_answers_to_other_params_are_others(parts: Parts, params: list[Any], oth
 
 
 def test_kept_answers_are_limited(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk, "CACHED_COUNT_MAX", 3)
-    for number in range(10):
+    monkeypatch.setattr(desk, "CACHED_SIZE_MAX", 1_000)
+    for number in range(1_000):
         parts.ask("deals.query", NAME, number, 0)
-        assert len(parts.desk._cached) <= 3
+        kept = [len(outcome) + len(key[1]) for key, (_, outcome) in parts.desk._cached.items()]
+        assert kept
+        assert sum(kept) <= 1_000
 
 
 VERDICTS: list[tuple[Verdict, Any, int]] = [

@@ -112,12 +112,16 @@ def test_connections_of_an_address_are_limited_and_counted_down(running: Running
 
 
 @having(connection_per_address_max=MAX, proxies=())
-def test_who_has_not_shaken_hands_is_not_counted(running: Running) -> None:
-    for _ in range(2 * MAX):
-        running.connect()
-    peer = running.connect()
-    peer.send(b"nonsense\r\n\r\n")
-    wait(lambda: (peer.read(), peer.is_over)[1])
+def test_those_who_have_not_shaken_hands_are_limited_too_and_count_for_nobody_else(running: Running) -> None:
+    silent = [running.connect() for _ in range(MAX)]
+    wait(lambda: running.value("connections") == MAX)
+    one_more = running.connect()
+    wait(lambda: (one_more.read(), one_more.is_over)[1])
+    assert running.value("refused_total", limit="connection_per_address_max") == 1
+    silent[0].send(b"nonsense\r\n\r\n")
+    wait(lambda: (silent[0].read(), silent[0].is_over)[1])
+    silent[0].close()
+    wait(lambda: running.value("connections") == MAX - 1)
     for _ in range(MAX):
         running.shaken()
     running.refused()

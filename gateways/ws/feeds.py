@@ -29,6 +29,7 @@ KLINE_ROWS_MAX = 60  # in one message, when market data was away
 STATUS_PERIOD_S = 86_400
 BUSY_POLL_S = 1.0  # what changes with time alone does so with the second, as long as there were deals lately
 QUIET_POLL_S = 60.0
+SETTLE_S = 3.0  # so long after a deal it is still seen what changes with the second
 BOOK_POLL_S = 5.0  # in case that a killed matcher had shown what it then did not keep
 NEVER_S = float("inf")
 _BUSY = (Code.SERVICE_UNAVAILABLE, Code.SERVICE_TIMEOUT, Code.INTERNAL_ERROR)  # another time it may answer
@@ -216,15 +217,20 @@ class StatusFeed(_Asking):
     def __init__(self, topic: Topic, source: Source, needed_number: int) -> None:
         super().__init__(topic, source, needed_number)
         self._text = ""
+        self._seen_number = -1  # of the last event that it was to take into account
+        self._settled_s = 0.0  # when what that changed is in the text: a deal is not, in the second that it is made in
 
     @property
     def poll_s(self) -> float:  # type: ignore[override]  # of the others it is a constant
-        return QUIET_POLL_S if _NO_VOLUME in self._text else BUSY_POLL_S
+        is_quiet = _NO_VOLUME in self._text and self._source.now() >= self._settled_s
+        return QUIET_POLL_S if is_quiet else BUSY_POLL_S
 
     def newest(self) -> list[str]:
         return [_update(self.topic, self._text)] if self._text else []
 
     def refresh(self, market: Market) -> list[str]:
+        if self.needed_number != self._seen_number:
+            self._seen_number, self._settled_s = self.needed_number, self._source.now() + SETTLE_S
         if self.topic.channel is Channel.STATE:
             found, is_current = self._ask("market.status", market.name, STATUS_PERIOD_S)
         else:

@@ -18,6 +18,7 @@ from gateways.ws.feeds import (
     KINDS,
     NEVER_S,
     QUIET_POLL_S,
+    SETTLE_S,
     Behind,
     Busy,
     Deal,
@@ -175,7 +176,21 @@ def test_a_status_changes_with_time_as_long_as_there_were_deals() -> None:
     for status, poll_s in ((STATUS, BUSY_POLL_S), (QUIET_STATUS, QUIET_POLL_S), (STATUS, BUSY_POLL_S)):
         parts.market.outcomes["market.status"] = status
         parts.refresh()
+        parts.now_s += SETTLE_S
         assert parts.feed.poll_s == poll_s
+
+
+def test_a_deal_is_looked_for_again_because_its_own_second_does_not_have_it() -> None:
+    parts = Parts(Channel.STATE)
+    parts.market.outcomes["market.status"] = QUIET_STATUS
+    parts.refresh()
+    parts.now_s += SETTLE_S
+    assert parts.feed.poll_s == QUIET_POLL_S
+    parts.feed.needed_number += 1
+    parts.refresh()
+    assert parts.feed.poll_s == BUSY_POLL_S
+    parts.now_s += SETTLE_S
+    assert parts.feed.poll_s == QUIET_POLL_S
 
 
 def row(start: int, close: str = "1") -> list[Any]:

@@ -299,6 +299,7 @@ def test_what_changes_with_time_is_looked_at_again(parts: Publishing, monkeypatc
     parts.publisher.stop()
     monkeypatch.setattr(publisher, "POLL_S", 0.005)
     monkeypatch.setattr(feeds, "BUSY_POLL_S", 0.01)
+    monkeypatch.setattr(feeds, "SETTLE_S", 0.0)
     parts.publisher.start()
     parts.market.outcomes["market.status"] = STATUS.format(1).replace('"volume": "0"', '"volume": "1"')
     follower = parts.follow(topic(Channel.STATE))

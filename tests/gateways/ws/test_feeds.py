@@ -186,7 +186,7 @@ def test_a_deal_is_looked_for_again_because_its_own_second_does_not_have_it() ->
     parts.refresh()
     parts.now_s += SETTLE_S
     assert parts.feed.poll_s == QUIET_POLL_S
-    parts.feed.needed_number += 1
+    parts.feed.needed_number = parts.market.number = NEEDED + 1
     parts.refresh()
     assert parts.feed.poll_s == BUSY_POLL_S
     parts.now_s += SETTLE_S

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from conf.settings import SENTINEL_FORM
+from conf.forms import SENTINEL_FORM
 
 SENTINEL_TIMEOUT_S = 0.5  # a Sentinel answers at once or is not there; then the next one is asked
 CONNECT_TIMEOUT_S = 1.0

@@ -5,72 +5,32 @@ meaning stand beside it (conf/rules.py). Errors and docs/configuration.md (conf/
 there is no second list of settings anywhere. Nothing here opens anything but the file itself.
 """
 
-import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from conf.forms import (
+    ADDRESS,
+    BUS_PORT_MAX,
+    FILE_OR_SENTINEL,
+    OPTIONAL_ADDRESS,
+    URL,
+    is_bus_address,
+    is_history_store,
+    is_time_zone,
+    matches,
+)
+from conf.operations import MIB, Alert, Kafka, Supervisor
 from conf.paths import Paths
 from conf.rules import BadSettings, Section, parse, setting
 
 DEFAULT_MARKETS_FILE = Path(__file__).with_name("markets.json")
-BUS_PORT_MAX = 65_000  # others follow it (bus/endpoints.py)
 CPU_LAST = -1
 CPU_ANY = -2
-MIB = 1 << 20
+
 SEGMENT_SIZE_LEAST = 4 * MIB  # the largest batch of commands, or frame of events, fits it
-
-
-def _matches(pattern: str) -> Callable[[str], bool]:
-    compiled = re.compile(pattern, re.ASCII)
-    return lambda text: compiled.fullmatch(text) is not None
-
-
-def is_address(text: str) -> bool:
-    """Whether `text` is "host:port" with a port that can be bound; an IPv6 host stands in brackets."""
-    host, _, port = text.rpartition(":")
-    named = re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[^\s:\[\]/]+", host) is not None
-    return named and re.fullmatch(r"\d{1,5}", port, re.ASCII) is not None and 1 <= int(port) <= 65535
-
-
-def _is_bus_address(text: str) -> bool:
-    scheme, _, rest = text.rpartition("//")
-    return text == "ipc" or (scheme == "tcp:" and is_address(rest) and int(rest.rpartition(":")[2]) <= BUS_PORT_MAX)
-
-
-def _is_broker_list(text: str) -> bool:
-    return text == "" or all(is_address(part.strip()) for part in text.split(","))
-
-
-def _is_time_zone(text: str) -> bool:
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # the others: "" and names of folders
-        return False
-    return True
-
-
-def _is_history_store(text: str) -> bool:
-    parts = re.fullmatch(r"mysql://[^\s@/]+@([^\s@/:]+)(:\d+)?(?:/\w{0,64})?", text, re.ASCII)
-    return text == "sqlite" or (parts is not None and (parts[2] is None or is_address(parts[1] + parts[2])))
-
-
-def _is_file_or_sentinel(text: str) -> bool:
-    if re.fullmatch(SENTINEL_FORM, text, re.ASCII) is None:
-        return text == "file"
-    return all(is_address(part) for part in text.split("/")[2].split(","))
-
-
-_ADDRESS = {"form": is_address, "form_text": "host:port"}
-_URL = {"form": _matches(r"https?://[^\s/]+\S*"), "form_text": "an http:// or https:// address"}
-SENTINEL_FORM = r"sentinel://[^\s/:,]+:\d+(?:,[^\s/:,]+:\d+)*/[^\s/]+/\d+"
-_FILE_OR_SENTINEL = {
-    "form": _is_file_or_sentinel,
-    "form_text": "`file`, or sentinel://host:port,host:port/master/database",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +77,7 @@ class Snapshot(Section):
 class Http(Section):
     """The HTTP gateway: JSON-RPC by POST, the pages of market data, and /health."""
 
-    bind: str = setting("127.0.0.1:8080", "address to listen on; there is no authentication behind it", **_ADDRESS)
+    bind: str = setting("127.0.0.1:8080", "address to listen on; there is no authentication behind it", **ADDRESS)
     workers: int = setting(1, "worker processes", least=1, most=256)
     body_max_size: int = setting(MIB, "bytes of a request's body; a larger one gets 413", least=1024, most=1 << 30)
     header_max_size: int = setting(
@@ -135,7 +95,7 @@ class Http(Section):
     exchange_name: str = setting(
         "tradepit",
         "the name of the exchange that charts show",
-        form=_matches(r"[^\x00-\x1f:]{1,40}"),
+        form=matches(r"[^\x00-\x1f:]{1,40}"),
         form_text="1 to 40 characters without `:`",
     )
     depth_cache_ms: int = setting(
@@ -161,19 +121,19 @@ def _interval_ms(what: str) -> Any:
 class Ws(Section):
     """The WebSocket gateway."""
 
-    bind: str = setting("127.0.0.1:8090", "address to listen on", **_ADDRESS)
+    bind: str = setting("127.0.0.1:8090", "address to listen on", **ADDRESS)
     workers: int = setting(1, "processes, which share the address; limits are of each process", least=1, most=256)
     auth_url: str = setting(
-        "http://127.0.0.1:8000/internal/exchange/user/auth", "who checks the token of server.auth", **_URL
+        "http://127.0.0.1:8000/internal/exchange/user/auth", "who checks the token of server.auth", **URL
     )
     sign_url: str = setting(
-        "http://127.0.0.1:8000/internal/exchange/user/api/auth", "who checks the signature of server.sign", **_URL
+        "http://127.0.0.1:8000/internal/exchange/user/api/auth", "who checks the signature of server.sign", **URL
     )
     auth_timeout_s: float = setting(1.0, "seconds that those two have for an answer", least=0.1, most=60)
     subprotocol: str = setting(
         "chat",
         "the subprotocol that a client must offer if it offers any",
-        form=_matches(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"),
+        form=matches(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"),
         form_text="a name without spaces",
     )
     origins: tuple[str, ...] = setting(
@@ -257,8 +217,7 @@ class Ws(Section):
         "",
         'where the first process serves its metrics to Prometheus, each further one on the port after it; "" is '
         "nowhere",
-        form=lambda text: text == "" or is_address(text),
-        form_text='"" or host:port',
+        **OPTIONAL_ADDRESS,
     )
 
 
@@ -270,7 +229,7 @@ class Bus(Section):
         "ipc",
         "`ipc`: sockets under `data_dir` for this user only. `tcp://host:port`: that port and the three after it, and "
         "one more for each of `[history] processes`; there is no authentication",
-        form=_is_bus_address,
+        form=is_bus_address,
         form_text=f"`ipc` or tcp://host:port, with a port up to {BUS_PORT_MAX}",
     )
 
@@ -314,7 +273,7 @@ class History(Section):
         "sqlite",
         "`sqlite`: history.db under `data_dir`. `mysql://`: ViaBTC's tables in MySQL or MariaDB, in the database that "
         "is named, or trade_history; what has a special meaning in an address is written %XX",
-        form=_is_history_store,
+        form=is_history_store,
         form_text="`sqlite`, or mysql://user:password@host:port/database (`@` in a password is %40)",
     )
     processes: int = setting(1, "processes that answer questions", least=1, most=64)
@@ -335,12 +294,12 @@ class MarketData(Section):
     """K-lines, last prices and recent deals: where they are kept, how long, and in which time zone days begin."""
 
     store: str = setting(
-        "file", "`file`: market.db under `data_dir`. `sentinel://`: ViaBTC's keys in Redis", **_FILE_OR_SENTINEL
+        "file", "`file`: market.db under `data_dir`. `sentinel://`: ViaBTC's keys in Redis", **FILE_OR_SENTINEL
     )
     time_zone: str = setting(
         "UTC",
         "whose midnight begins days, weeks and months, like Europe/London; days that are stored are not made anew",
-        form=_is_time_zone,
+        form=is_time_zone,
         form_text="a name of the IANA time zone database",
     )
     flush_interval_s: float = setting(
@@ -368,57 +327,13 @@ class MarketData(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kafka(Section):
-    """Messages for other systems, in ViaBTC's form. Not there yet: checked, not used."""
-
-    brokers: str = setting(
-        "", 'addresses with commas between them; "" is off', form=_is_broker_list, form_text='"" or host:port,host:port'
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alert(Section):
-    """Where alerts go. As yet always to alerts.jsonl, whatever is set here."""
-
-    store: str = setting("file", "`file`: alerts.jsonl under `data_dir`. `sentinel://`: Redis", **_FILE_OR_SENTINEL)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Supervisor(Section):
-    """How processes are watched, restarted and stopped."""
-
-    start_timeout_s: float = setting(
-        600.0, "seconds in which a process must be ready (a long replay belongs to it)", least=1, most=86_400
-    )
-    heartbeat_timeout_s: float = setting(
-        10.0, "seconds without a heartbeat after which a ready process is killed and started again", least=2, most=3600
-    )
-    stop_timeout_s: float = setting(
-        15.0, "seconds from asking a process to end (SIGTERM) to ending it (SIGKILL)", least=0.1, most=3600
-    )
-    restart_count_max: int = setting(
-        6, "restarts in a row after which a process has failed and stays down", least=0, most=1000
-    )
-    restart_window_s: float = setting(
-        60.0, "seconds that a process must be ready for its restarts to be counted anew", least=1, most=86_400
-    )
-    log_max_size: int = setting(
-        64 * MIB,
-        "bytes of a log file at which it becomes NAME.log.1 and a new one begins",
-        least=64 * 1024,
-        most=1 << 40,
-    )
-    log_keep_count: int = setting(4, "old log files that are kept for each process", least=1, most=1000)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Settings(Section):
     """All settings of one exchange."""
 
     instance: str = setting(
         "main",
         "names shared memory and processes, so that several exchanges can share a machine",
-        form=_matches(r"[A-Za-z0-9_-]{1,32}"),
+        form=matches(r"[A-Za-z0-9_-]{1,32}"),
         form_text="1 to 32 letters, digits, `_` and `-`",
     )
     data_dir: Path = setting(

@@ -5,6 +5,7 @@ from typing import Any
 
 from bus.catalog import Catalog, Market
 from bus.messages import QueryKind
+from bus.orders import order_text
 from bus.parameters import Interval
 from gateways import replies
 from gateways.state import State
@@ -41,7 +42,7 @@ def order_pending_detail(state: State, values: list[Any], catalog: Catalog) -> s
     """order.pending_detail"""
     market, order_id = values
     found = state.answer(QueryKind.PENDING_DETAIL, market=market.index, order_id=order_id)
-    return replies.order(found.records.tobytes(), 0, catalog.market_by_index) if len(found.records) else "null"
+    return order_text(found.records.tobytes(), 0, catalog.market_by_index) if len(found.records) else "null"
 
 
 def order_book(state: State, values: list[Any], catalog: Catalog) -> str:

@@ -17,6 +17,7 @@ from bus.catalog import Catalog
 from bus.codes import ANSWERS, Code
 from bus.messages import RESULT, CommandKind
 from bus.methods import METHODS, Backend, Method, check
+from bus.orders import order_text
 from bus.parameters import Scope
 from gateways import openrpc, replies, turns
 from gateways.commands import ENCODERS, Encoded
@@ -218,4 +219,4 @@ def _told(found: Found, catalog: Catalog) -> Outcome:
         return _CODES[number]
     if kind == _UPDATE_BALANCE:
         return _UPDATED
-    return replies.order(frame, at + _ORDER_AT, catalog.market_by_index)
+    return order_text(frame, at + _ORDER_AT, catalog.market_by_index)

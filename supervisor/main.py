@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from conf.alert import alert
+from conf.operations import Supervisor as Limits
 from conf.ready import BEAT, READY
 from conf.rules import BadSettings
 from conf.settings import Settings
-from conf.settings import Supervisor as Limits
 from supervisor import act, control, logs, plan
 from supervisor.plan import Kill, Phase, Seen, Start, Terminate
 from supervisor.table import Wanted, processes

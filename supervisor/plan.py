@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from conf.settings import Supervisor as Limits
+from conf.operations import Supervisor as Limits
 from supervisor.table import Wanted
 
 BACK_OFF_FIRST_S = 0.25  # before the second restart in a row; the first is immediate

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from bus.catalog import Catalog
 from bus.messages import EVENT, QueryKind, Records
+from bus.orders import order_text
 from gateways import replies
 from gateways.state import State
 from gateways.ws.frames import Message
@@ -25,7 +26,7 @@ def push_order(
 
     `is_numbered` says whether they get its number; by default it is as each wanted it.
     """
-    told = f"{event['kind'][0]}, {replies.order(event.tobytes(), _ORDER_AT, catalog.market_by_index)}"
+    told = f"{event['kind'][0]}, {order_text(event.tobytes(), _ORDER_AT, catalog.market_by_index)}"
     return _push(Channel.ORDER, told, followers, int(event["number"][0]), is_numbered)
 
 

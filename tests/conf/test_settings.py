@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from conf import markets
+from conf.forms import is_address
 from conf.rules import BadSettings, accepts, parse, rules
-from conf.settings import DEFAULT_MARKETS_FILE, Settings, every_section, is_address, load
+from conf.settings import DEFAULT_MARKETS_FILE, Settings, every_section, load
 
 DESIGN_FILE = """
 instance = "main"

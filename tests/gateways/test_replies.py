@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bus.messages import ASSET_VIEW, BALANCE_VIEW, LEVEL_VIEW, MARKET_VIEW, OrderType, Presence, Records
+from bus.orders import order_text
 from bus.text import halves
 from gateways import replies
 from tests.gateways.making import BTCBCH, CATALOG, asset_views, market_views, order_record
@@ -14,7 +15,7 @@ E8, E16 = 10**8, 10**16
 
 
 def shown(record: Records) -> str:
-    return replies.order(record.tobytes(), 0, CATALOG.market_by_index)
+    return order_text(record.tobytes(), 0, CATALOG.market_by_index)
 
 
 def numbers(**fields: Any) -> str:

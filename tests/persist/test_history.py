@@ -16,8 +16,9 @@ from bus.codes import Code
 from bus.messages import Frame, unpack
 from bus.methods import METHODS, Backend
 from conf import alert
+from conf.operations import Supervisor
 from conf.paths import Paths
-from conf.settings import History, Settings, Supervisor
+from conf.settings import History, Settings
 from persist.history import ANSWERS, Answering, in_time
 from persist.store import Change, Deal, Order, Page, StoreDown, StoreWrong, Times
 

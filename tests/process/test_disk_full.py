@@ -15,8 +15,8 @@ import pytest
 
 from bus.client import Client
 from bus.codes import Code
+from conf.operations import MIB
 from conf.paths import Paths
-from conf.settings import MIB
 from tests.engine.opened import all_accepted, deposits, puts
 from tests.process.accounts import check_history
 from tests.process.exchange import exchange

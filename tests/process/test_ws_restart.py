@@ -20,7 +20,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
 from bus.messages import EVENT, EventKind
-from gateways import replies
+from bus.orders import order_text
 from tests.process.exchange import PATIENCE_S, Running, free_ports
 from tests.process.test_kill import ASSETS, OFTEN, Killer
 from tests.process.test_market import MARKET, RATES, Varied, events, pid_of
@@ -102,7 +102,7 @@ def wanted_orders(running: Running, after_number: int) -> list[list[Any]]:
         is_own = (frame.records["kind"] <= EventKind.ORDER_FINISH) & (frame.records["order"]["user_id"] == USER)
         for place in np.flatnonzero(is_own & (frame.records["number"] > after_number)).tolist():
             event = frame.records[place : place + 1]
-            order = json.loads(replies.order(event.tobytes(), _ORDER_AT, listed.market_by_index))
+            order = json.loads(order_text(event.tobytes(), _ORDER_AT, listed.market_by_index))
             found.append([int(event["kind"][0]), order, int(event["number"][0])])
     return found
 

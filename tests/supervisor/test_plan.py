@@ -2,8 +2,8 @@
 
 import pytest
 
+from conf.operations import Supervisor as Limits
 from conf.settings import Settings
-from conf.settings import Supervisor as Limits
 from supervisor import plan
 from supervisor.plan import Action, Kill, Phase, Seen, Start, Terminate, back_off_s, phase
 from supervisor.table import Wanted, processes

@@ -10,15 +10,17 @@ from pathlib import Path
 from conf.rules import parse
 from conf.settings import Settings
 from supervisor import lock
+from supervisor.become import share
 from supervisor.main import StartFailed, Supervisor
 from supervisor.table import Wanted
 from tests.supervisor import stand_ins
 
 
 def main() -> int:
-    data_dir, instance, limits, *rows = sys.argv[1:]
+    data_dir, instance, settings_json, *rows = sys.argv[1:]
     stand_ins.register()
-    settings = parse(Settings, {"data_dir": data_dir, "instance": instance, "supervisor": json.loads(limits)})
+    sections = {"data_dir": data_dir, "instance": instance} | json.loads(settings_json)
+    settings = parse(Settings, sections)
     table = []
     for row in rows:
         name, _, rest = row.partition("=")
@@ -33,6 +35,8 @@ def main() -> int:
             )
         )
     settings.paths.make()
+    if settings.supervisor.group:
+        share(settings.data_dir, settings.supervisor.group)
     held = lock.take(settings.paths, wait_s=5)
     try:
         say = partial(print, flush=True)

@@ -65,10 +65,17 @@ def lives(pid: int) -> bool:
 
 
 @contextmanager
-def run(data_dir: Path, *rows: str, **limits: float) -> Iterator[Running]:
-    """Run the supervisor over `rows` of run_table.py."""
+def run(data_dir: Path, *rows: str, special: dict[str, Any] | None = None, **limits: float | str) -> Iterator[Running]:
+    """Run the supervisor over `rows` of run_table.py; `limits` are of [supervisor], `special` of [process.NAME]."""
     instance = f"test-{os.getpid()}-{next(_numbers)}"
-    command = [sys.executable, str(HERE / "run_table.py"), str(data_dir), instance, json.dumps(limits), *rows]
+    command = [
+        sys.executable,
+        str(HERE / "run_table.py"),
+        str(data_dir),
+        instance,
+        json.dumps({"supervisor": limits, "process": special or {}}),
+        *rows,
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     with process:

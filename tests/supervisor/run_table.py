@@ -2,7 +2,10 @@
 
 run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER[:NICE[:INDEX]]]..."""
 
+import errno
+import itertools
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -34,6 +37,7 @@ def main() -> int:
                 index=int(index) if index else None,
             )
         )
+    fail_forks(int(os.environ.get("FORKS_FAIL", "0")))
     settings.paths.make()
     if settings.supervisor.group:
         share(settings.data_dir, settings.supervisor.group)
@@ -47,6 +51,18 @@ def main() -> int:
     finally:
         held.release()
     return 0
+
+
+def fail_forks(count: int) -> None:
+    """Have the machine refuse so many forks, after the first one."""
+    fork, numbers = os.fork, itertools.count()
+
+    def failing_fork() -> int:
+        if 1 <= next(numbers) <= count:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    os.fork = failing_fork
 
 
 if __name__ == "__main__":

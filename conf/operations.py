@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from conf.forms import FILE_OR_SENTINEL, is_broker_list
+from conf.forms import FILE_OR_SENTINEL, OPTIONAL_ADDRESS, is_broker_list
 from conf.rules import Section, setting
 
 MIB = 1 << 20
@@ -22,6 +22,17 @@ class Alert(Section):
     """Where alerts go. As yet always to alerts.jsonl, whatever is set here."""
 
     store: str = setting("file", "`file`: alerts.jsonl under `data_dir`. `sentinel://`: Redis", **FILE_OR_SENTINEL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admin(Section):
+    """The admin port: lines of text for operators, as ViaBTC's matchengine has them. See [admin.md](admin.md)."""
+
+    bind: str = setting(
+        "127.0.0.1:7317",
+        'address to listen on; "" is off. Whoever reaches it sees all balances: there is no authentication',
+        **OPTIONAL_ADDRESS,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

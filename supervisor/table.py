@@ -26,6 +26,7 @@ BEHIND_TRADING = 5  # what may wait a moment, while nobody waits for it to trade
 def processes(settings: Settings) -> tuple[Wanted, ...]:
     """All processes of an exchange; who must be ready first stands first."""
     matcher = ("matcher",)
+    admin = Wanted(name="admin", module="gateways.admin.process", after=matcher, nice=BEHIND_TRADING)
     return (
         Wanted(name="matcher", module="engine.matcher"),
         Wanted(name="recorder", module="persist.recorder", after=matcher, nice=BEHIND_TRADING),
@@ -39,4 +40,5 @@ def processes(settings: Settings) -> tuple[Wanted, ...]:
             Wanted(name=f"ws-{index}", module="gateways.ws.process", after=matcher, index=index)
             for index in range(settings.ws.workers)
         ),
+        *((admin,) if settings.admin.bind else ()),
     )

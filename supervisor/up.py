@@ -150,6 +150,8 @@ def refuse_used_addresses(settings: Settings) -> None:
     """See that nobody listens on what the processes will listen on. Raises AddressInUse."""
     _refuse_used_address("http.bind", settings.http.bind)
     _refuse_used_address("ws.bind", settings.ws.bind)
+    if settings.admin.bind:
+        _refuse_used_address("admin.bind", settings.admin.bind)
     if settings.bus.bind == "ipc":
         return
     for name in endpoints.ENDPOINTS:

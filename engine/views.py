@@ -300,9 +300,8 @@ def read_held(state: State, first_place: int, end_place: int, asset: int, rows: 
             if found[0] == TORN:
                 break
             row = rows[count]
-            has_entry = (
-                load(row, "available_units") != wide(0) or load(row, "freeze_units") != wide(0) or row["dust"] != 0
-            )
+            available, freeze = load(row, "available_units"), load(row, "freeze_units")
+            has_entry = available != wide(0) or freeze != wide(0) or row["dust"] != 0
             if has_entry and (asset == ANY_ASSET or row["asset"] == asset):
                 count += 1
         place += 1

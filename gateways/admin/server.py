@@ -25,7 +25,9 @@ def listen(bind: str) -> socket.socket:
     """A listener. Raises OSError."""
     host, _, port = bind.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+    listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections inherit it
+    return listener
 
 
 class Server:

@@ -111,6 +111,18 @@ def test_a_connection_stays_open_for_more_lines() -> None:
         assert [read_line(client) for _ in range(2)] == [b"two\n", b"three\n"]
 
 
+def test_a_second_answer_does_not_wait_for_the_first_to_be_acknowledged() -> None:
+    """Which the other end's kernel does after 40 ms, where nothing goes the other way."""
+    with serving() as server:
+        client, taken_s = server.connect(), []
+        for _ in range(10):
+            began_s = time.monotonic()
+            client.sendall(b"one\ntwo\n")
+            assert [read_line(client), read_line(client)] == [b"one\n", b"two\n"]
+            taken_s.append(time.monotonic() - began_s)
+        assert min(taken_s) < 0.03
+
+
 def test_whoever_ends_his_side_gets_his_answers() -> None:
     with serving() as server:
         client = server.connect()

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 TIMEOUT_S = 60.0
 PART_SIZE = 1 << 16
@@ -29,11 +29,9 @@ class AdminClient:
     def rest(self) -> bytes:
         """All that comes until the server ends the connection."""
         received = b""
-        try:
+        with suppress(ConnectionResetError):  # it had not read all that was sent
             while part := self.socket.recv(PART_SIZE):
                 received += part
-        except ConnectionResetError:  # it had not read all that was sent
-            pass
         return received
 
 

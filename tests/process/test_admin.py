@@ -47,12 +47,16 @@ def client(running: Running) -> Iterator[AdminClient]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def process(running: Running) -> psutil.Process:
+    return psutil.Process(running.pid("admin"))
+
+
 @pytest.fixture(autouse=True)
-def unshaken(running: Running) -> Iterator[None]:
+def unshaken(running: Running, process: psutil.Process) -> Iterator[None]:
     """The process is the same one afterwards, has logged nothing, and serves."""
-    before = running.pid("admin")
     yield
-    assert running.pid("admin") == before
+    assert process.is_running()
     with admin(running.settings.admin.bind) as client:
         assert client.ask("help").count("\n") == 4
     assert not (running.settings.paths.logs_dir / "admin.log").read_text()
@@ -129,9 +133,9 @@ def trading(running: Running, crowd: None) -> Iterator[list[int]]:
     assert not failed, failed
 
 
-def memory_size(running: Running) -> int:
-    """Bytes that are the admin process's alone: what it shares with others is theirs too."""
-    return int(psutil.Process(running.pid("admin")).memory_full_info().uss)
+def memory_size(process: psutil.Process) -> int:
+    """Bytes that are the process's alone: what it shares with others is theirs too."""
+    return int(process.memory_full_info().uss)
 
 
 def entries(text: str) -> dict[tuple[int, str, str], str]:
@@ -149,10 +153,10 @@ def entries(text: str) -> dict[tuple[int, str, str], str]:
 
 
 def test_a_list_of_all_balances_while_there_is_trading(
-    running: Running, client: AdminClient, trading: list[int]
+    process: psutil.Process, client: AdminClient, trading: list[int]
 ) -> None:
     client.ask("balance list")
-    before_size, before_count = memory_size(running), trading[0]
+    before_size, before_count = memory_size(process), trading[0]
     wait_until(lambda: trading[0] > before_count)
     found = entries(client.ask("balance list"))
     wait_until(lambda: trading[0] > before_count + 100)
@@ -163,18 +167,18 @@ def test_a_list_of_all_balances_while_there_is_trading(
     assert set(crowd_amounts.values()) == {f"{DEPOSIT // 10**8}.{'0' * 20}"}
     for amount in (amount for (user_id, asset, _), amount in found.items() if user_id in TRADERS and asset == BTC):
         assert int(amount.replace(".", "")) % (LOT * 10**12) == 0, amount  # in whole lots: no row was half written
-    assert memory_size(running) - before_size < GROWTH_MAX
+    assert memory_size(process) - before_size < GROWTH_MAX
 
 
 def test_who_does_not_read_a_long_list_costs_next_to_nothing(
-    running: Running, client: AdminClient, crowd: None
+    running: Running, process: psutil.Process, client: AdminClient, crowd: None
 ) -> None:
-    before_size = memory_size(running)
+    before_size = memory_size(process)
     with admin(running.settings.admin.bind) as stuck:
         stuck.socket.sendall(b"balance list\n" * 100)
         wait_until(lambda: bool(stuck.socket.recv(1, socket.MSG_PEEK)))
         assert client.ask("balance get 10").startswith(HEAD)
-        assert memory_size(running) - before_size < GROWTH_MAX
+        assert memory_size(process) - before_size < GROWTH_MAX
         size = sum(1 for line in client.ask("balance list USD").splitlines())
         assert size > USER_COUNT
         while not stuck.socket.recv(1 << 20).count(b"\n10 "):
@@ -214,7 +218,9 @@ def test_quotes_that_are_not_closed_have_no_answer(client: AdminClient) -> None:
     assert client.ask('"balance" "get" "4294967295"') == HEAD + "\n"
 
 
-def test_thousands_of_connections_leave_room_for_who_is_there(running: Running, client: AdminClient) -> None:
+def test_thousands_of_connections_leave_room_for_who_is_there(
+    running: Running, process: psutil.Process, client: AdminClient
+) -> None:
     assert client.ask("nope") == "command not found\n"
     opened = []
     try:
@@ -223,7 +229,7 @@ def test_thousands_of_connections_leave_room_for_who_is_there(running: Running, 
                 host, _, port = running.settings.admin.bind.rpartition(":")
                 opened.append(socket.create_connection((host, int(port)), timeout=PATIENCE_S))
         assert client.ask("nope") == "command not found\n"
-        assert len(psutil.Process(running.pid("admin")).net_connections()) < 100
+        assert len(process.net_connections()) < 100
     finally:
         for connection in opened:
             connection.close()
@@ -250,8 +256,7 @@ def test_makeslice_writes_a_snapshot_of_what_there_is(running: Running, client: 
         wait_until(lambda: f"{sequence:020d}.snapshot" in snapshots(running))  # noqa: B023  # done with in this turn
 
 
-def test_an_idle_process_does_next_to_nothing(running: Running, client: AdminClient) -> None:
-    process = psutil.Process(running.pid("admin"))
+def test_an_idle_process_does_next_to_nothing(process: psutil.Process, client: AdminClient) -> None:
     before = sum(process.cpu_times()[:2])
     time.sleep(2.0)
     assert sum(process.cpu_times()[:2]) - before < 0.1

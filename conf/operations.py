@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from conf.forms import FILE_OR_SENTINEL, is_broker_list
+from conf.forms import FILE_OR_SENTINEL, OPTIONAL_ADDRESS, is_broker_list
 from conf.rules import Section, setting
 
 MIB = 1 << 20
@@ -22,6 +22,17 @@ class Alert(Section):
     """Where alerts go. As yet always to alerts.jsonl, whatever is set here."""
 
     store: str = setting("file", "`file`: alerts.jsonl under `data_dir`. `sentinel://`: Redis", **FILE_OR_SENTINEL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admin(Section):
+    """The admin port: lines of text for operators, as ViaBTC's matchengine has them. See [admin.md](admin.md)."""
+
+    bind: str = setting(
+        "127.0.0.1:7317",
+        'address to listen on; "" is off. Whoever reaches it sees all balances: there is no authentication',
+        **OPTIONAL_ADDRESS,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +63,7 @@ class Supervisor(Section):
         15.0, "seconds from asking a process to end (SIGTERM) to ending it (SIGKILL)", least=0.1, most=3600
     )
     restart_count_max: int = setting(
-        6, "restarts in a row after which a process has failed and stays down", least=0, most=1000
+        20, "restarts in a row after which a process has failed and stays down: some minutes", least=0, most=1000
     )
     restart_window_s: float = setting(
         60.0, "seconds that a process must be ready for its restarts to be counted anew", least=1, most=86_400

@@ -22,7 +22,7 @@ from conf.forms import (
     is_time_zone,
     matches,
 )
-from conf.operations import MIB, Alert, Kafka, Process, Supervisor
+from conf.operations import MIB, Admin, Alert, Kafka, Process, Supervisor
 from conf.paths import Paths
 from conf.rules import BadSettings, Section, named_section, parse, setting
 
@@ -356,6 +356,7 @@ class Settings(Section):
     market: MarketData = field(default=MarketData())
     kafka: Kafka = field(default=Kafka())
     alert: Alert = field(default=Alert())
+    admin: Admin = field(default=Admin())
     supervisor: Supervisor = field(default=Supervisor())
     process: dict[str, Process] = field(default_factory=dict)
 

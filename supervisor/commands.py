@@ -128,11 +128,11 @@ def reload(settings: Settings, is_restart_wanted: bool) -> None:
 
 
 def _restart(settings: Settings, name: str) -> None:
-    before = ask(settings, {"do": "restart", "name": name})["restart_count"]
+    before = ask(settings, {"do": "restart", "name": name})["pid"]
     deadline = time.monotonic() + settings.supervisor.start_timeout_s
     while True:
         rows = {row["name"]: row for row in ask(settings, {"do": "status"})["processes"]}
-        if rows[name]["restart_count"] > before and rows[name]["state"] == "ready":
+        if rows[name]["pid"] != before and rows[name]["state"] == "ready":
             return
         if rows[name]["state"] == "failed" or time.monotonic() > deadline:
             raise click.ClickException(f"{name} is {rows[name]['state']}; `pit logs {name}` shows why")

@@ -87,7 +87,7 @@ def _restart(supervisor: Supervisor, name: str) -> control.Document:
     _accept(supervisor)
     charge = _known(supervisor, name)
     charge.seen = plan.ask_restart(charge.seen)
-    return {"restart_count": charge.seen.restart_count}
+    return {"pid": charge.seen.pid}
 
 
 def _start_again(supervisor: Supervisor, form: int) -> control.Document:

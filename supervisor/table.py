@@ -30,7 +30,7 @@ class Wanted:
 
 
 BEHIND_TRADING = 5  # what may wait a moment, while nobody waits for it to trade
-KINDS = ("matcher", "recorder", "history", "market", "http", "ws")
+KINDS = ("matcher", "recorder", "history", "market", "http", "ws", "admin")
 RETELLING = ("bus", "matcher")  # events that are gone are made again, in memory of the matcher's capacities
 
 
@@ -93,7 +93,22 @@ def _everything(settings: Settings) -> list[Wanted]:
                 counted_by="ws.workers",
             ),
         ),
+        *_if(
+            settings.admin.bind,
+            Wanted(
+                name="admin",
+                module="gateways.admin.process",
+                after=matcher,
+                nice=BEHIND_TRADING,
+                reads=("admin", "kafka"),
+            ),
+        ),
     ]
+
+
+def _if(setting: str, one: Wanted) -> list[Wanted]:
+    """A process that runs only when a setting is not empty."""
+    return [one] if setting else []
 
 
 def _equals(count: int, one: Wanted) -> list[Wanted]:

@@ -222,7 +222,8 @@ def _speaker(settings: Settings, terminal: TextIO | None) -> Callable[[str], Non
 def refuse_used_addresses(settings: Settings) -> None:
     """See that nobody listens on what the processes will listen on. Raises AddressInUse."""
     kinds = {wanted.kind for wanted in processes(settings)}
-    for kind, bind in (("http", settings.http.bind), ("ws", settings.ws.bind)):
+    binds = {"http": settings.http.bind, "ws": settings.ws.bind, "admin": settings.admin.bind}
+    for kind, bind in binds.items():
         if kind in kinds:
             _refuse_used_address(f"{kind}.bind", bind)
     if settings.bus.bind == "ipc":

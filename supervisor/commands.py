@@ -14,7 +14,7 @@ import click
 from conf import markets
 from conf.options import configured
 from conf.settings import Settings, load
-from supervisor import control, lock, logs
+from supervisor import alive, control, lock, logs
 
 EXIT_NOT_RUNNING = 3
 DOWN_MARGIN_S = 5.0
@@ -46,6 +46,7 @@ def up(context: click.Context, settings: Settings, detach: bool) -> None:
         return load(conf_file, settings.data_dir)
 
     try:
+        alive.forget_stopped(settings.paths)
         with _progress() as progress:
             run = starting.run_detached if detach else starting.run_foreground
             run(settings, reload, progress)
@@ -59,6 +60,7 @@ def up(context: click.Context, settings: Settings, detach: bool) -> None:
 @configured
 def down(settings: Settings) -> None:
     """Stop the exchange and wait until its last process has ended."""
+    alive.mark_stopped(settings.paths)
     try:
         control.ask(settings.paths, {"do": "stop"})
     except control.NotRunning as error:

@@ -13,6 +13,7 @@ class Endpoint:
     """One bound socket and the kind that connects to it."""
 
     name: str
+    bound_by: str  # the process, or the kind of it
     bound: str
     connects: str
     high_water_count: int  # frames that may wait at each end
@@ -25,6 +26,7 @@ ENDPOINTS = {
     for endpoint in (
         Endpoint(
             name="commands",
+            bound_by="matcher",
             bound="ROUTER",
             connects="DEALER",
             high_water_count=2_000,  # times the largest frame of results: what a client that never reads can hold
@@ -33,6 +35,7 @@ ENDPOINTS = {
         ),
         Endpoint(
             name="events",
+            bound_by="matcher",
             bound="PUB",
             connects="SUB",
             high_water_count=1_000,  # of up to 400 KB: what a stuck reader can cost the matcher
@@ -41,6 +44,7 @@ ENDPOINTS = {
         ),
         Endpoint(
             name="replay",
+            bound_by="matcher",
             bound="ROUTER",
             connects="DEALER",
             high_water_count=100,
@@ -49,6 +53,7 @@ ENDPOINTS = {
         ),
         Endpoint(
             name="market",
+            bound_by="market",
             bound="ROUTER",
             connects="DEALER",
             high_water_count=2_000,
@@ -57,6 +62,7 @@ ENDPOINTS = {
         ),
         Endpoint(
             name="history",
+            bound_by="history",
             bound="ROUTER",
             connects="DEALER",
             high_water_count=2_000,

@@ -26,8 +26,22 @@ class Alert(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Supervisor(Section):
-    """How processes are watched, restarted and stopped."""
+    """Which processes run, and how they are watched, restarted and stopped."""
 
+    run: tuple[str, ...] = setting(
+        (), 'the processes that this machine runs, like ["market", "ws"], "ws" being all of that kind; [] is all'
+    )
+    processes_dir: str = setting(
+        "",
+        "the folder in which each process has one of its name: its log is NAME/log/NAME.log, and what is in "
+        'NAME/conf/config.toml goes for that process before what is here (`pit deploy` makes it). "": logs are in '
+        "`data_dir`, and this file is the only one",
+    )
+    group: str = setting(
+        "",
+        "the group whose members may use the sockets and the memory of the exchange: needed when processes run as "
+        'different users ([process.NAME] user). "": this user only',
+    )
     start_timeout_s: float = setting(
         600.0, "seconds in which a process must be ready (a long replay belongs to it)", least=1, most=86_400
     )
@@ -49,4 +63,32 @@ class Supervisor(Section):
         least=64 * 1024,
         most=1 << 40,
     )
-    log_keep_count: int = setting(4, "old log files that are kept for each process", least=1, most=1000)
+    log_max_age_h: float = setting(
+        24.0, "hours after which that happens to a smaller one, too; 0 is never", least=0, most=100_000
+    )
+    log_keep_count: int = setting(14, "old log files that are kept for each process", least=1, most=1000)
+    log_keep_days: float = setting(
+        30.0, "days after which an old log file is removed; 0 is never", least=0, most=100_000
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process(Section):
+    """What is special about one process, like [process.matcher], or all of a kind, like [process.ws]."""
+
+    cpus: tuple[int, ...] = setting(
+        (), "the CPUs that it may use; [] is all. The matcher pins itself to one of them ([matcher] cpu)"
+    )
+    nice: int = setting(
+        0,
+        "how much further it steps back for others when CPUs are short; below 0 it steps forward, which needs "
+        "privileges",
+        least=-40,
+        most=39,
+    )
+    user: str = setting("", 'the user that it runs as; needs a supervisor that runs as root. "" is the supervisor\'s')
+    file_limit: int = setting(0, "open files and connections; 0 leaves the limit as it is", least=0, most=1 << 30)
+    core_limit: int = setting(
+        0, "bytes of a core dump; 0 leaves the limit as it is, -1 is no limit", least=-1, most=1 << 50
+    )
+    environment: dict[str, str] = setting({}, "variables of its environment, over those of the supervisor")

@@ -4,6 +4,7 @@ run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER[:NICE[:INDEX]]
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from conf.rules import parse
@@ -34,7 +35,8 @@ def main() -> int:
     settings.paths.make()
     held = lock.take(settings.paths, wait_s=5)
     try:
-        Supervisor(settings, lambda: settings, lambda text: print(text, flush=True), lambda: None, table).run()
+        say = partial(print, flush=True)
+        Supervisor(settings, lambda _: settings, say, lambda: None, lambda _: table).run()
     except StartFailed as error:
         print(f"FAILED {error}", flush=True)
         return 1

@@ -91,8 +91,8 @@ def command(context: click.Context, settings: Settings, name: str) -> None:
         if verdict.is_alive:
             return
         if verdict.commands:
-            alert(paths, "check-alive", verdict.text)
-        if verdict.text:
+            alert(paths, "check-alive", verdict.text)  # which says it on stderr, too
+        elif verdict.text:
             _say(verdict.text)
         for words in verdict.commands:
             _pit(*words, *_options(context))
@@ -132,4 +132,4 @@ def _mark(paths: Paths) -> Path:
 
 
 def _say(text: str) -> None:
-    click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} check-alive: {text}")
+    click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} check-alive: {text}", err=True)

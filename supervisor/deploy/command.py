@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import subprocess
 import sys
 import tomllib
 from dataclasses import replace
@@ -138,5 +139,21 @@ def _report(place: Place, settings: Settings, planned: list[Planned], listed: di
             f"note: when {place.user} logs out, systemd-logind takes away the shared memory of the exchange; let it "
             "run as a system user (--user), or set RemoveIPC=no in /etc/systemd/logind.conf"
         )
+    if place.user and not _can_run(place):
+        click.echo(f"note: {place.user} can't run {place.python}: install tradepit where all may read it, like /opt")
     click.echo(f"start it: {in_shell(place.directory / 'shell/start.sh')}")
     click.echo(f"or let systemd: {in_shell(place.directory / 'tradepit.service')} says how")
+
+
+def _can_run(place: Place) -> bool:
+    """Whether the user of the exchange can use this installation; nobody but root can tell of another user."""
+    if os.getuid() != 0:
+        return True
+    command = [str(place.python), "-P", "-c", "import supervisor.cli"]
+    try:
+        done = subprocess.run(
+            command, user=place.user, group=place.group, extra_groups=[], cwd="/", capture_output=True, check=False
+        )
+    except OSError:
+        return False
+    return done.returncode == 0

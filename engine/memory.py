@@ -51,9 +51,10 @@ class Memory:
         return memory
 
     @classmethod
-    def create(cls, name: str, size: int) -> Self:
-        """Make a zeroed segment and own it. The name must be free."""
-        segment = posix_ipc.SharedMemory(name, flags=posix_ipc.O_CREX, mode=0o600, size=size)
+    def create(cls, name: str, size: int, *, is_shared: bool = False) -> Self:
+        """Make a zeroed segment and own it, for this user only, or for its group, too. The name must be free."""
+        mode = 0o660 if is_shared else 0o600
+        segment = posix_ipc.SharedMemory(name, flags=posix_ipc.O_CREX, mode=mode, size=size)
         _own(segment.fd, name)
         return cls(segment.fd, writable=True)
 

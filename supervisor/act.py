@@ -53,7 +53,10 @@ def settle() -> None:
 
 
 def start(wanted: Wanted, settings: Settings, close_others: Callable[[], None]) -> Child:
-    """Fork a process in a session of its own; `close_others` closes, in the child, what belongs to the supervisor."""
+    """Fork a process in a session of its own; `close_others` closes, in the child, what belongs to the supervisor.
+
+    Raises OSError when the machine has no room for another process.
+    """
     told_fd, tell_fd = os.pipe()
     os.set_blocking(told_fd, False)
     os.set_blocking(tell_fd, False)
@@ -62,7 +65,13 @@ def start(wanted: Wanted, settings: Settings, close_others: Callable[[], None]) 
     sys.stderr.flush()
     # A signal between the fork and `become` would run the supervisor's handlers in the child.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        os.close(told_fd)
+        os.close(tell_fd)
+        raise
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         os.close(tell_fd)

@@ -90,7 +90,8 @@ def refuse_impossible(settings: Settings, table: Iterable[Wanted]) -> None:
 
 
 def share(folder: Path, group: str) -> None:
-    """Give a folder and all in it to a group; what is made in it later belongs to the group, too. Raises OSError."""
+    """Give a folder and all in it to a group, and what this process and others make in it later. Raises OSError."""
+    os.umask(SHARED_UMASK)
     gid = grp.getgrnam(group).gr_gid
     for path in (folder, *folder.rglob("*")):
         if path.is_symlink():
@@ -127,6 +128,7 @@ def _change_user(user: str, group: str) -> None:
     """Become `user`, and a member of `group` and of nothing else that the supervisor was."""
     if group:
         os.umask(SHARED_UMASK)
+        os.setegid(grp.getgrnam(group).gr_gid)  # what is made in /dev/shm belongs to it, too
     if not user:
         return
     found = pwd.getpwnam(user)

@@ -106,15 +106,16 @@ def wait_free(paths: Paths, timeout_s: float) -> bool:
 
 
 def _lock_file(paths: Paths, fd: int, wait_s: float) -> None:
-    began_at = time.monotonic()
-    deadline = began_at + wait_s
+    dead_at = time.monotonic() + DYING_S
+    deadline = max(time.monotonic() + wait_s, dead_at)
     while not _try_lock(fd):
-        if (pid := holder_pid(paths)) and time.monotonic() > began_at + DYING_S:
+        now, pid = time.monotonic(), holder_pid(paths)
+        if pid and now > dead_at:
             raise InUse(
                 f"an exchange already runs in {paths.data_dir} (supervisor pid {pid}); "
                 f"`pit down` ends it, `--data` or `data_dir` names another folder"
             )
-        if time.monotonic() > deadline:
+        if now > deadline:
             raise InUse(f"processes of an exchange whose supervisor is gone still use {paths.data_dir}; end them first")
         time.sleep(POLL_S)
 

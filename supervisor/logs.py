@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from conf.operations import Supervisor as Limits
@@ -60,10 +61,11 @@ class Rotation:
     def turn(self, paths: Iterable[Path], limits: Limits, now: float) -> None:
         """Rotate what is due, remove what has been kept long enough."""
         for path in paths:
-            is_old = 0 < limits.log_max_age_h * HOUR_S <= now - self._since(path)
-            rotate(path, 1 if is_old else limits.log_max_size, limits.log_keep_count)
-            if limits.log_keep_days:
-                remove_older(path, now - limits.log_keep_days * DAY_S)
+            with suppress(OSError):  # a log that can't be rotated must not end the exchange
+                is_old = 0 < limits.log_max_age_h * HOUR_S <= now - self._since(path)
+                rotate(path, 1 if is_old else limits.log_max_size, limits.log_keep_count)
+                if limits.log_keep_days:
+                    remove_older(path, now - limits.log_keep_days * DAY_S)
 
     def _since(self, path: Path) -> float:
         """When a log began: with its last rotation, or, as far as this supervisor knows, with itself."""

@@ -174,7 +174,12 @@ class Supervisor:
     def _start(self, charge: Charge, now: float) -> None:
         charge.log_start = logs.size(charge.settings.paths.log_file(charge.name))
         charge.marks = marks(charge.settings, charge.wanted)
-        child = act.start(charge.wanted, charge.settings, self._close)
+        try:
+            child = act.start(charge.wanted, charge.settings, self._close)
+        except OSError as error:
+            charge.seen = plan.end(charge.seen, self.limits(), now)
+            self._report_failure(charge, f"it could not be forked, {error}")
+            return
         self._listen_to(charge, child.told_fd)
         self._say(f"{charge.name}: started (pid {child.pid})")
         charge.seen = plan.start(charge.seen, child.pid, now)

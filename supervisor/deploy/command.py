@@ -6,6 +6,7 @@ import pwd
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from conf.settings import DEFAULT_MARKETS_FILE, Settings, load
 from supervisor.deploy import adopting, writing
 from supervisor.deploy.forms import filled, in_shell
 from supervisor.deploy.layout import PRIVATE, READABLE, SETTINGS_FILE, SUPERVISOR, File, Place, files, folders
-from supervisor.deploy.writing import Owner, Planned, Step
+from supervisor.deploy.writing import Listed, Owner, Planned, Step
 
 FIRST_PERSON_UID = 1000  # logind removes the shared memory of such users when they log out
 MARKETS_FILE = "markets.json"
@@ -31,35 +32,46 @@ MARKETS_FILE = "markets.json"
     metavar="FILE",
     help="Take settings and markets from this configuration file; without it, those in DIRECTORY, or the defaults.",
 )
-@click.option("--user", "user_name", metavar="NAME", help="Who the exchange runs as; at first who calls this.")
+@click.option(
+    "--user", "user_name", metavar="NAME", help="Who the exchange runs as; at first who calls this, then as before."
+)
 @click.option("--force", is_flag=True, help="Replace files that were edited or are not from here; NAME.replaced stays.")
 def command(directory: Path, conf_file: Path | None, user_name: str | None, force: bool) -> None:
     """Lay an exchange out in DIRECTORY: bin, log, conf and shell for each process, a systemd unit.
 
     Called again, it writes what has changed in a new version and keeps what was edited.
     """
-    place = _place(directory, user_name)
+    directory = _whole(directory)
     try:
-        settings, settings_files = _settings(place.directory, conf_file)
-        listed = writing.read_list(place.directory)
-        planned = writing.plan(place.directory, [*settings_files, *files(place, settings)], listed, force=force)
-        _refuse_foreign(place.directory, planned)
+        listed = writing.read_list(directory)
+        place = _place(directory, user_name or listed.user)
+        settings, settings_files = _settings(directory, conf_file)
+        planned = writing.plan(directory, [*settings_files, *files(place, settings)], listed.digests, force=force)
+        _refuse_foreign(directory, planned)
         owner = _owner(place.user)
-        place.directory.mkdir(parents=True, exist_ok=True)
-        writing.write(place.directory, planned, listed, owner)
+        directory.mkdir(parents=True, exist_ok=True)
+        writing.write(directory, planned, Listed(place.user or "root", listed.digests), owner)
         settings = load(place.directory / SETTINGS_FILE)
         writing.make_folders(folders(place, settings), owner)
     except (BadSettings, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
-    _report(place, settings, planned, listed)
+    _report(place, settings, planned, listed.digests)
+    if listed.user not in ("", place.user or "root"):
+        click.echo(
+            f"note: files of {listed.user} stay so: chown -R {place.user or 'root'} {SETTINGS_FILE} data cache */log "
+            "*/conf/config.toml"
+        )
 
 
-def _place(directory: Path, user_name: str | None) -> Place:
+def _whole(directory: Path) -> Path:
     directory = Path(os.path.abspath(directory))  # noqa: PTH100  # links stay, `..` goes
     if not str(directory).isprintable():
         raise click.UsageError("DIRECTORY: its path has a character that can't be printed")
-    own = pwd.getpwuid(os.getuid()).pw_name
-    user_name = user_name or own
+    return directory
+
+
+def _place(directory: Path, user_name: str) -> Place:
+    user_name = user_name or pwd.getpwuid(os.getuid()).pw_name
     try:
         user = pwd.getpwnam(user_name)
     except KeyError:
@@ -122,7 +134,7 @@ def _refuse_foreign(directory: Path, planned: list[Planned]) -> None:
         )
 
 
-def _report(place: Place, settings: Settings, planned: list[Planned], listed: dict[str, str]) -> None:
+def _report(place: Place, settings: Settings, planned: list[Planned], digests: Mapping[str, str]) -> None:
     count = sum(step is Step.WRITE for _, step, _ in planned)
     click.echo(f"{place.directory}: {count} of {len(planned)} files written")
     for file, step, is_replaced in planned:
@@ -131,7 +143,7 @@ def _report(place: Place, settings: Settings, planned: list[Planned], listed: di
         if is_replaced:
             click.echo(f"replaced: {file.name}; what was there is {file.name}.replaced")
     known = {file.name.split("/")[0] for file in files(place, settings)} | {"bin", "shell"}
-    gone = sorted({name.split("/")[0] for name in listed if "/" in name} - known - {SUPERVISOR})
+    gone = sorted({name.split("/")[0] for name in digests if "/" in name} - known - {SUPERVISOR})
     for name in gone:
         click.echo(f"no process of these settings: {name}; its folder stays until you remove it")
     if place.user and pwd.getpwnam(place.user).pw_uid >= FIRST_PERSON_UID:

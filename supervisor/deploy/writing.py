@@ -8,9 +8,9 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from supervisor.deploy.layout import PRIVATE, File
@@ -36,6 +36,13 @@ class Planned(NamedTuple):
     is_replaced: bool = False
 
 
+class Listed(NamedTuple):
+    """What an earlier call has noted ("": there was none): whom the exchange runs as, and the digest of each file."""
+
+    user: str = ""
+    digests: Mapping[str, str] = MappingProxyType({})
+
+
 class Owner(NamedTuple):
     """Who gets what the exchange itself reads or writes; None where it stays with who writes it."""
 
@@ -54,19 +61,19 @@ def decide(file: File, there: str | None, listed: str | None, *, force: bool) ->
     return Step.REFUSE if listed is None else Step.KEEP
 
 
-def plan(directory: Path, files: Iterable[File], listed: Mapping[str, str], *, force: bool) -> list[Planned]:
-    """What to do with each file. Raises OSError."""
+def plan(directory: Path, files: Iterable[File], digests: Mapping[str, str], *, force: bool) -> list[Planned]:
+    """What to do with each file; `digests` are of what was written before. Raises OSError."""
     planned = []
     for file in files:
-        there, known = _digest_there(directory / file.name), listed.get(file.name)
+        there, known = _digest_there(directory / file.name), digests.get(file.name)
         step = decide(file, there, known, force=force)
         planned.append(Planned(file, step, step is Step.WRITE and there is not None and there != known))
     return planned
 
 
-def write(directory: Path, planned: Iterable[Planned], listed: Mapping[str, str], owner: Owner | None) -> None:
+def write(directory: Path, planned: Iterable[Planned], listed: Listed, owner: Owner | None) -> None:
     """Do what is planned, and note it in the list. Raises OSError."""
-    digests = dict(listed)
+    digests = dict(listed.digests)
     for file, step, is_replaced in planned:
         path = directory / file.name
         if step is Step.WRITE:
@@ -76,7 +83,7 @@ def write(directory: Path, planned: Iterable[Planned], listed: Mapping[str, str]
             _put(path, file.text, file.mode, owner if file.mode == PRIVATE else None)
         if step is Step.WRITE or _digest_there(path) == digest(file.text):
             digests[file.name] = digest(file.text)
-    document = {"version": LIST_VERSION, "files": digests}
+    document = {"version": LIST_VERSION, "user": listed.user, "files": digests}
     _put(directory / LIST_FILE, json.dumps(document, indent=1, sort_keys=True) + "\n", 0o644, None)
 
 
@@ -89,14 +96,16 @@ def make_folders(folders: Iterable[Path], owner: Owner | None) -> None:
                 os.chown(folder, *owner, follow_symlinks=False)
 
 
-def read_list(directory: Path) -> dict[str, str]:
-    """The digests of what an earlier call wrote. Raises ValueError, OSError."""
-    with suppress(FileNotFoundError):
-        document = json.loads((directory / LIST_FILE).read_text(encoding="utf-8"))
-        if document["version"] != LIST_VERSION:
-            raise ValueError(f"{directory / LIST_FILE} is of another version of `pit deploy`")
-        return dict(document["files"])
-    return {}
+def read_list(directory: Path) -> Listed:
+    """What an earlier call has noted. Raises ValueError, OSError."""
+    path = directory / LIST_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Listed()
+    if document["version"] != LIST_VERSION:
+        raise ValueError(f"{path} is of another version of `pit deploy`")
+    return Listed(document["user"], document["files"])
 
 
 def digest(text: str) -> str:

@@ -3,13 +3,16 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numba
 import psutil
@@ -68,16 +71,22 @@ class Deployed:
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """In a folder with a space in its name. A process that ends by itself stays down at once."""
-    folder = tmp_path_factory.mktemp("deploy")
-    conf_file = write_conf(folder, supervisor={"restart_count_max": 0})
+    with laid_out(tmp_path_factory.mktemp("deploy"), supervisor={"restart_count_max": 0}) as place:
+        yield place
+
+
+@contextmanager
+def laid_out(folder: Path, **sections: Any) -> Iterator[Deployed]:
+    """An exchange of its own, which is stopped at the end if it runs."""
     place = Deployed(folder / "my exchange")
-    done = subprocess.run(
-        [*PIT, "deploy", str(place.directory), "--conf", str(conf_file)], capture_output=True, text=True, check=False
-    )
+    command = [*PIT, "deploy", str(place.directory), "--conf", str(write_conf(folder, **sections))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    yield place
-    if lock.is_held(place.running.settings.paths):
-        place.done("shell/stop.sh")
+    try:
+        yield place
+    finally:
+        if lock.is_held(place.running.settings.paths):
+            place.done("shell/stop.sh")
 
 
 @pytest.fixture
@@ -192,6 +201,31 @@ def test_checks_at_the_same_time_start_one_exchange(started: Deployed) -> None:
     assert sum("starting it" in text for text in said) == 1, said
     assert "failed" not in "".join(said), said
     started.done("shell/check_alive.sh")
+
+
+def test_a_backup_of_a_running_exchange_is_an_exchange(started: Deployed, tmp_path: Path) -> None:
+    running = started.running
+    running.call("balance.update", 11, "BTC", "deposit", 11, "3", {})
+    running.call("balance.update", 12, "USD", "deposit", 12, "500", {})
+    running.call("order.put_limit", 11, "BTCUSD", 1, "2", "100", "0", "0", "backup")
+    started.done("bin/pit", "snapshot")
+    running.call("order.put_limit", 12, "BTCUSD", 2, "1.5", "100", "0", "0", "backup")
+    with laid_out(tmp_path) as restored:
+        data_dir = restored.running.settings.data_dir
+        for name in ("snapshots", "journal"):  # in this order: a snapshot needs the journal behind it
+            shutil.copytree(running.settings.data_dir / name, data_dir / name)
+        restored.done("shell/start.sh")
+        other = restored.running
+        other.wait_stored("recorder", "market")
+        for question in (
+            ("balance.query", 11),
+            ("balance.query", 12),
+            ("order.pending", 11, "BTCUSD", 0, 10),
+            ("market.user_deals", 12, "BTCUSD", 0, 10),
+            ("market.deals", "BTCUSD", 10, 0),
+        ):
+            assert other.call(*question) == running.call(*question), question
+        restored.done("bin/pit", "audit")
 
 
 def test_what_an_operator_has_stopped_stays_down(stopped: Deployed) -> None:

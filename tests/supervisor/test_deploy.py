@@ -237,6 +237,9 @@ def test_what_the_exchange_writes_belongs_to_its_user(directory: Path) -> None:
     for name in (".", "bin/pit", "shell/stop.sh", "http/conf", "http/shell/restart.sh"):
         assert owners[name] == "root", name  # what root calls, the exchange can't change
     assert "user=nobody\n" in (directory / "bin/pit").read_text()
+    assert ": 0 of " in deploy(directory).output  # it stays so
+    deploy(directory, "--user", "root")
+    assert "user=''\n" in (directory / "bin/pit").read_text()
 
 
 def test_users_that_there_are_not_and_strange_folders_are_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Only three keys depend on where the file is: `data_dir` is left as it stands (a 
 folder), `markets_file` and `[supervisor] processes_dir` are set.
 """
 
+import json
 import re
 import tomllib
 from typing import Any
@@ -17,6 +18,12 @@ def adopted(text: str, markets_name: str) -> str:
     """The text with its own markets file beside it and the processes' folders around it. Raises BadSettings."""
     text = with_setting(text, "", "markets_file", markets_name)
     return with_setting(text, "supervisor", "processes_dir", ".")
+
+
+def markets_only(text: str) -> str:
+    """Assets and markets of a JSON file that may be a whole matchengine configuration, whose passwords stay there."""
+    document = json.loads(text)
+    return json.dumps({key: document[key] for key in ("assets", "markets")}, indent=2, ensure_ascii=False) + "\n"
 
 
 def with_setting(text: str, section: str, key: str, value: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from conf import markets
 from conf.rules import BadSettings
 from conf.settings import DEFAULT_MARKETS_FILE, Settings, load
 from supervisor.deploy import adopting, writing
@@ -101,8 +102,8 @@ def _settings(directory: Path, conf_file: Path | None) -> tuple[Settings, list[F
         return _adopted(directory, conf_file)
     if not there.exists():
         text = DEFAULT_MARKETS_FILE.read_text(encoding="utf-8")
-        markets = [] if (directory / MARKETS_FILE).exists() else [File(MARKETS_FILE, text, READABLE)]
-        return Settings(data_dir=directory / "data"), [File(SETTINGS_FILE, filled(SETTINGS_FILE), PRIVATE), *markets]
+        listing = [] if (directory / MARKETS_FILE).exists() else [File(MARKETS_FILE, text, READABLE)]
+        return Settings(data_dir=directory / "data"), [File(SETTINGS_FILE, filled(SETTINGS_FILE), PRIVATE), *listing]
     settings = load(there)
     if settings.paths.processes_dir != directory:
         raise BadSettings(
@@ -113,7 +114,9 @@ def _settings(directory: Path, conf_file: Path | None) -> tuple[Settings, list[F
 
 def _adopted(directory: Path, conf_file: Path) -> tuple[Settings, list[File]]:
     settings = load(conf_file)
-    markets_name = f"markets{settings.markets_file.suffix}"
+    markets.load(settings.markets_file)  # what can't be used is told now
+    is_json = settings.markets_file.suffix != ".toml"
+    markets_name = MARKETS_FILE if is_json else "markets.toml"
     text = adopting.adopted(conf_file.read_text(encoding="utf-8"), markets_name)
     data_dir = directory / tomllib.loads(text).get("data_dir", Settings().data_dir)
     if settings.data_dir.exists() and data_dir != settings.data_dir:
@@ -121,6 +124,8 @@ def _adopted(directory: Path, conf_file: Path) -> tuple[Settings, list[File]]:
             f"note: {settings.data_dir} stays where it is; to go on with it, `pit down` and move it to {data_dir}"
         )
     markets_text = settings.markets_file.read_text(encoding="utf-8")
+    if is_json:
+        markets_text = adopting.markets_only(markets_text)
     written = [File(SETTINGS_FILE, text, PRIVATE), File(markets_name, markets_text, READABLE)]
     return replace(settings, data_dir=data_dir), written
 

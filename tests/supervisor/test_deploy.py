@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conf.rules import BadSettings
-from conf.settings import Settings, load
+from conf.settings import DEFAULT_MARKETS_FILE, Settings, load
 from supervisor.cli import main
 from supervisor.deploy.adopting import adopted, with_setting
 from supervisor.deploy.forms import in_command, in_unit
@@ -135,7 +135,9 @@ def test_settings_that_are_there_must_say_where_logs_go(directory: Path) -> None
 def test_a_configuration_is_taken_over_with_its_markets(directory: Path, tmp_path: Path) -> None:
     source = tmp_path / "old"
     source.mkdir()
-    (source / "coins.json").write_text(json.dumps({"assets": [], "markets": []}))
+    listing = json.loads(DEFAULT_MARKETS_FILE.read_text())
+    # a configuration of matchengine will do, but its passwords are nobody's business
+    (source / "coins.json").write_text(json.dumps(listing | {"db_log": {"user": "root", "pass": "secret"}}))
     conf_file = source / "exchange.toml"
     conf_file.write_text('# ours\nmarkets_file = "coins.json"\ndata_dir = "state"\n[history]\nprocesses = 2\n')
     result = deploy(directory, "--conf", conf_file)
@@ -143,10 +145,27 @@ def test_a_configuration_is_taken_over_with_its_markets(directory: Path, tmp_pat
     settings = load(directory / "tradepit.toml")
     assert (settings.data_dir, settings.history.processes) == (directory / "state", 2)
     assert settings.markets_file == directory / "markets.json"
-    assert settings.markets_file.read_text() == (source / "coins.json").read_text()
+    assert json.loads(settings.markets_file.read_text()) == listing
     assert (directory / "tradepit.toml").read_text().startswith("# ours\n")
     assert (directory / "state").is_dir()
     assert (directory / "history-1/log").is_dir()
+
+
+def test_markets_in_toml_stay_in_toml_and_bad_ones_are_refused(directory: Path, tmp_path: Path) -> None:
+    rows = [f'[[assets]]\nname = "{name}"\nprec_save = 12\n' for name in ("BTC", "USD")]
+    market = '[[markets]]\nname = "BTCUSD"\nstock = {name = "BTC", prec = 4}\nmoney = {name = "USD", prec = 4}\n'
+    coins = tmp_path / "coins.toml"
+    coins.write_text(f"# ours\n{rows[0]}{market}")
+    conf_file = tmp_path / "exchange.toml"
+    conf_file.write_text('markets_file = "coins.toml"\n')
+    result = deploy(directory, "--conf", conf_file)
+    assert result.exit_code == 1
+    assert "USD" in result.output
+    assert not directory.exists()
+    coins.write_text(f"# ours\n{''.join(rows)}{market}")
+    assert deploy(directory, "--conf", conf_file).exit_code == 0
+    assert load(directory / "tradepit.toml").markets_file == directory / "markets.toml"
+    assert (directory / "markets.toml").read_text().startswith("# ours\n")
 
 
 @pytest.mark.parametrize(

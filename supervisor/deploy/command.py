@@ -156,6 +156,8 @@ def _report(place: Place, settings: Settings, planned: list[Planned], digests: M
             f"note: when {place.user} logs out, systemd-logind takes away the shared memory of the exchange; let it "
             "run as a system user (--user), or set RemoveIPC=no in /etc/systemd/logind.conf"
         )
+    if place.user and not settings.data_dir.is_relative_to(place.directory):
+        click.echo(f"note: {place.user} must be able to write to {settings.data_dir}, which is not made here")
     if place.user and not _can_run(place):
         click.echo(f"note: {place.user} can't run {place.python}: install tradepit where all may read it, like /opt")
     click.echo(f"start it: {in_shell(place.directory / 'shell/start.sh')}")

@@ -103,7 +103,7 @@ def read_list(directory: Path) -> Listed:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Listed()
-    if document["version"] != LIST_VERSION:
+    if not isinstance(document, dict) or document.get("version") != LIST_VERSION:
         raise ValueError(f"{path} is of another version of `pit deploy`")
     return Listed(document["user"], document["files"])
 

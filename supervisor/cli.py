@@ -27,6 +27,7 @@ COMMANDS = {
     "reload": Entry("supervisor.commands:reload", "Go by the settings as they are now; say what needs a restart."),
     "run": Entry("supervisor.commands:run", "Run one process here, without a supervisor."),
     "logs": Entry("supervisor.watching:show_logs", "Show the log of a process."),
+    "check-alive": Entry("supervisor.alive:command", "Start what is down: for cron."),
     "check-conf": Entry("supervisor.commands:check_conf", "Check the settings and the markets, start nothing."),
     "snapshot": Entry("supervisor.commands:snapshot", "Have the matcher write a snapshot of its state now."),
     "journal": Entry("engine.journal_commands:journal", "Verify and show the journal."),
@@ -34,6 +35,7 @@ COMMANDS = {
     "history": Entry("persist.commands:history", "Look after the history: make its store, export it."),
     "market": Entry("market.commands:market", "Make market data anew from all events, bring in older candles."),
     "replay": Entry("market.replay:command", "Play recorded order flow of a real exchange."),
+    "deploy": Entry("supervisor.deploy.command:command", "Lay an exchange out: bin, log, conf, shell; systemd."),
     "bench": Entry("supervisor.bench:command", "Measure the core, the bus, HTTP, history, market data."),
 }
 
@@ -69,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="pit")

@@ -14,7 +14,7 @@ from conf import markets
 from conf.options import configured
 from conf.rules import BadSettings
 from conf.settings import Settings, load_for
-from supervisor import control, lock
+from supervisor import alive, control, lock
 
 EXIT_NOT_RUNNING = 3
 DOWN_MARGIN_S = 5.0
@@ -43,6 +43,7 @@ def up(context: click.Context, settings: Settings, detach: bool) -> None:
     conf_file: Path | None = context.params["conf_file"]
     known = (markets.BadMarkets, BadSettings, lock.InUse, starting.AddressInUse, StartFailed, OSError)
     try:
+        alive.forget_stopped(settings.paths)
         with _progress() as progress:
             begin = starting.run_detached if detach else starting.run_foreground
             begin(settings, conf_file and conf_file.absolute(), progress)
@@ -76,6 +77,7 @@ def run(context: click.Context, settings: Settings, name: str) -> None:
 @configured
 def down(settings: Settings) -> None:
     """Stop the exchange and wait until its last process has ended."""
+    alive.mark_stopped(settings.paths)
     try:
         control.ask(settings.paths, {"do": "stop"})
     except control.NotRunning as error:

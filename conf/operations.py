@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from conf.forms import FILE_OR_SENTINEL, OPTIONAL_ADDRESS, is_broker_list
+from conf.forms import FILE_OR_SENTINEL, OPTIONAL_ADDRESS, is_broker_list, is_environment
 from conf.rules import Section, setting
 
 MIB = 1 << 20
@@ -102,4 +102,10 @@ class Process(Section):
     core_limit: int = setting(
         0, "bytes of a core dump; 0 leaves the limit as it is, -1 is no limit", least=-1, most=1 << 50
     )
-    environment: dict[str, str] = setting({}, "variables of its environment, over those of the supervisor")
+    environment: dict[str, str] = setting(
+        {},
+        "variables of its environment, over those of the supervisor, as far as they are looked at while it runs: it is "
+        "forked, so what counts when a program is loaded (LD_PRELOAD, MALLOC_ARENA_MAX) must be set for `pit up`",
+        form=is_environment,
+        form_text="a table of texts in quotes",
+    )

@@ -84,7 +84,11 @@ class Paths:
         if len(os.fsencode(wanted)) + len("/commands.sock") <= SOCKET_PATH_MAX:
             return wanted
         digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"tradepit-{os.getuid()}-{digest}"
+        return Path(tempfile.gettempdir()) / f"tradepit-{self._owner_id()}-{digest}"
+
+    def _owner_id(self) -> int:
+        """The user of the data folder: whose processes may run as others, and still must meet."""
+        return self.data_dir.stat().st_uid if self.data_dir.exists() else os.getuid()
 
     def make(self) -> None:
         """Create every folder that is missing; the sockets' one is for this user only."""

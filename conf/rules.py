@@ -35,7 +35,7 @@ class Rule:
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
-    form: Callable[[str], bool] | None = None
+    form: Callable[[Any], bool] | None = None
     form_text: str = ""
 
 
@@ -119,7 +119,8 @@ def accepts(kind: Any, rule: Rule, value: object) -> bool:
     if kind is Path:
         return isinstance(value, Path)
     if kind == dict[str, str]:
-        return isinstance(value, dict) and all(type(text) is str for text in value.values())
+        is_table = isinstance(value, dict) and all(type(text) is str for text in value.values())
+        return is_table and (rule.form is None or rule.form(value))
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:

@@ -29,6 +29,10 @@ from conf.rules import BadSettings, Section, named_section, parse, setting
 DEFAULT_MARKETS_FILE = Path(__file__).with_name("markets.json")
 CPU_LAST = -1
 CPU_ANY = -2
+AGREED_KEYS = (  # of which a process can't have its own
+    *("instance", "data_dir", "markets_file", "bus", "supervisor"),
+    *("http.bind", "ws.bind", "ws.workers", "history.processes"),
+)
 
 SEGMENT_SIZE_LEAST = 4 * MIB  # the largest batch of commands, or frame of events, fits it
 
@@ -392,8 +396,9 @@ def load_for(name: str, path: Path | None = None, data_dir: Path | None = None) 
     if path is None or own_file is None or not own_file.exists():
         return settings
     own_document = _read(own_file)
-    for key in ("instance", "data_dir", "markets_file", "bus", "supervisor"):
-        if key in own_document:
+    for key in AGREED_KEYS:
+        section, _, name = key.rpartition(".")
+        if name in (own_document.get(section, {}) if section else own_document):
             raise BadSettings(f"{own_file}: {key}: all processes must agree on it; set it in {path}")
     try:
         parse(Settings, own_document)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -64,7 +65,7 @@ def run(context: click.Context, settings: Settings, name: str) -> None:
     """
     from supervisor.alone import run_alone
 
-    known = (markets.BadMarkets, BadSettings, lock.InUse, OSError)
+    known = (markets.BadMarkets, BadSettings, lock.InUse)
     try:
         with _progress() as progress:
             code = run_alone(name, settings, context.params["conf_file"], progress)
@@ -142,11 +143,15 @@ def _restart(settings: Settings, name: str) -> None:
 
 
 def _restart_supervisor(settings: Settings) -> None:
-    from supervisor.again import FORM
-    from supervisor.up import prepare
+    from supervisor.again import FORM, with_program
 
-    with _progress() as progress:
-        prepare(settings, progress)  # a program that can't be imported and compiled must not take over
+    program = ask(settings, {"do": "program"})
+    check = with_program(program["executable"], program["path"], "from supervisor.up import check_program as it; it()")
+    try:  # a program that can't be imported and compiled must not take over
+        subprocess.run(check, check=True, capture_output=True, text=True, timeout=settings.supervisor.start_timeout_s)
+    except (OSError, subprocess.SubprocessError) as error:
+        why = (getattr(error, "stderr", "") or str(error)).strip()
+        raise click.ClickException(f"the program as it is installed now can't be started:\n{why}") from None
     before = ask(settings, {"do": "again", "form": FORM})["run_number"]
     deadline = time.monotonic() + settings.supervisor.start_timeout_s
     while True:
@@ -172,9 +177,9 @@ def check_conf(context: click.Context, settings: Settings) -> None:
 
     try:
         table = processes(settings)
-        refuse_impossible(settings, table)
         for wanted in table:
-            load_for(wanted.name, context.params["conf_file"], context.params["data_dir"])
+            own = load_for(wanted.name, context.params["conf_file"], context.params["data_dir"])
+            refuse_impossible(own, (wanted,))
     except BadSettings as error:
         raise click.UsageError(str(error)) from None
     click.echo(f'instance "{settings.instance}", data in {settings.data_dir}')

@@ -193,7 +193,8 @@ def end(seen: Seen, limits: Limits, now: float) -> Seen:
 
 def want(seen: Seen, *, is_wanted: bool) -> Seen:
     """The settings name it, or don't name it any more."""
-    return replace(seen, is_unwanted=not is_wanted)
+    is_back = seen.is_unwanted and is_wanted and bool(seen.pid)  # it was told to end: that is no failure of it
+    return replace(seen, is_unwanted=not is_wanted, is_restart_asked=seen.is_restart_asked or is_back)
 
 
 def forgive(seen: Seen, now: float) -> Seen:

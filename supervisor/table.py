@@ -20,7 +20,7 @@ class Wanted:
     after: tuple[str, ...] = ()
     index: int | None = None  # of one among equals: the second argument of their `main`
     nice: int = 0  # how far it steps back for the others when CPUs are short
-    reads: tuple[str, ...] = ()  # the settings that it goes by: sections, or keys at the top of the file
+    reads: tuple[str, ...] = ()  # the settings that it goes by: whole sections, or keys
     counted_by: str = ""  # the setting that says how many equals there are; it does not concern each of them
 
     @property
@@ -71,7 +71,7 @@ def _everything(settings: Settings) -> list[Wanted]:
                 module="persist.history",
                 after=matcher,
                 nice=BEHIND_TRADING,
-                reads=("history", "bus"),
+                reads=("history", "bus", "supervisor.heartbeat_timeout_s"),
                 counted_by="history.processes",
             ),
         ),
@@ -89,7 +89,7 @@ def _everything(settings: Settings) -> list[Wanted]:
                 name="ws",
                 module="gateways.ws.process",
                 after=matcher,
-                reads=("ws", "bus", "history", "market"),
+                reads=("ws", "bus", "history", "market", "supervisor.stop_timeout_s"),
                 counted_by="ws.workers",
             ),
         ),

@@ -66,8 +66,8 @@ def down(settings: Settings) -> None:
         if not (pid := lock.holder_pid(settings.paths)):
             raise NotRunning(str(error)) from None
         os.kill(pid, signal.SIGTERM)
-    # First all that need the matcher end, then the matcher: each time it may take the whole patience.
-    if not lock.wait_free(settings.paths, 2 * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
+    # First all that need the matcher end, then the matcher, then who tells of that: each may take the whole patience.
+    if not lock.wait_free(settings.paths, 3 * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
         raise click.ClickException(f"processes still run in {settings.data_dir}; `pit logs supervisor` shows why")
 
 

@@ -56,7 +56,7 @@ class Channel:
         self._direct: deque[Alert] = deque(maxlen=DIRECT_MAX)
         self._failure_count = 0
         self._again_at = 0.0
-        self._unreadable_count = 0
+        self._noted = ""  # what the log says already
 
     def offer(self, alert: Alert) -> None:
         """Take an alert that could not be written."""
@@ -72,13 +72,9 @@ class Channel:
         `now` is in seconds since 1970; `is_last`: do not keep to the interval.
         """
         while True:
-            try:
-                self._gather()
-            except OSError as error:
-                say(f"{self.name}: alerts.jsonl can't be read: {error}")
-                return READ_PAUSE_S
+            idle_s = self._gather()
             if not len(self._outbox):
-                return NEVER_S
+                return idle_s
             if (wait_s := self._due_at(now, is_last=is_last) - now) > 0:
                 return wait_s
             if not self._deliver(now):
@@ -97,16 +93,27 @@ class Channel:
             due_at = now
         return max(due_at, self._again_at)
 
-    def _gather(self) -> None:
+    def _gather(self) -> float:
+        """Take what has come; return in how many seconds more may be there without anybody saying so."""
         while self._direct and not self._outbox.is_full:
             self._in_hand.append(self._direct.popleft())
             self._outbox.add(self._in_hand[-1])
-        while not self._outbox.is_full and (alerts := self._follower.read(READ_MAX)):
-            for alert in alerts:
-                self._outbox.add(alert)
-        if self._follower.unreadable_count > self._unreadable_count:
-            say(f"{self._follower.unreadable_count:,} lines of alerts.jsonl can't be read")
-            self._unreadable_count = self._follower.unreadable_count
+        try:
+            while not self._outbox.is_full and (alerts := self._follower.read(READ_MAX)):
+                for alert in alerts:
+                    self._outbox.add(alert)
+        except OSError as error:
+            self._note(f"alerts.jsonl can't be read: {error}")
+            return READ_PAUSE_S
+        if self._follower.unreadable_count:
+            self._note(f"{self._follower.unreadable_count:,} lines of alerts.jsonl can't be read")
+        return NEVER_S
+
+    def _note(self, text: str) -> None:
+        """In the log, once."""
+        if text != self._noted:
+            self._noted = text
+            say(f"{self.name}: {text}")
 
     def _deliver(self, now: float) -> bool:
         """Whether it went well, or can be tried again at once."""

@@ -66,9 +66,10 @@ def test_a_password_goes_through_starttls(starttls: MailServer) -> None:
 
 @pytest.mark.usefixtures("_trusting")
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # the server does not see its own
-def test_tls_from_the_first_byte(folder: Path) -> None:
+def test_tls_from_the_first_byte(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with mail_server(folder, is_tls=True) as server:
         mail(with_user("smtps", server.port)).deliver(of([ALERT]))
+        monkeypatch.setattr(alert_mail, "TIMEOUT_S", 0.2)
         with pytest.raises(Undelivered):  # it speaks nothing else
             mail(with_user("smtp", server.port)).deliver(of([ALERT]))
     assert len(server.messages) == 1

@@ -20,11 +20,12 @@ FOLLOW_POLL_S = 0.25
 TEST_PROCESS = "pit"
 TEST_TEXT = "this is a test of alerts: nothing is wrong"
 TEXT_MAX = 1_000  # characters that are shown
+COUNTED_MAX = 10_000  # alerts that are looked through for rows of the same
 TABLE_WIDTH = 160  # where the output is no terminal
 
 
 @click.group(invoke_without_command=True)
-@click.option("-n", "--lines", "count", default=50, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("-n", "--rows", "count", default=50, show_default=True, type=click.IntRange(1, 100_000))
 @click.option("-f", "--follow", "is_followed", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as in alerts.jsonl.")
 @click.pass_context
@@ -39,11 +40,11 @@ def alerts(context: click.Context, settings: Settings, count: int, is_followed: 
 
     files = AlertFiles(settings.paths.alerts_file)
     follower = Follower(files, files.end())
-    found = last_alerts(files, count)
+    found = last_alerts(files, count if as_json else max(count, COUNTED_MAX))
     if as_json:
         _echo_lines(found, _as_json)
     elif found:
-        click.echo(table(found))
+        click.echo(table(counted(found)[-count:]))
     elif not is_followed:
         click.echo(f"there are no alerts in {settings.data_dir}")
     while is_followed:
@@ -116,8 +117,8 @@ def _look(paths: Paths) -> str:
     return "runs"
 
 
-def table(found: list[Alert]) -> str:
-    """Alerts for people: the same ones in a row as one row."""
+def table(found: list[tuple[Alert, int]]) -> str:
+    """Alerts and their numbers for people."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -127,7 +128,7 @@ def table(found: list[Alert]) -> str:
     rows.add_column("process", no_wrap=True)
     rows.add_column("count", justify="right")
     rows.add_column("text", overflow="fold")
-    for alert, count in counted(found):
+    for alert, count in found:
         shown = Text(printable(bounded(alert.text, TEXT_MAX)))
         rows.add_row(_local_time(alert.time), Text(printable(alert.process or alert.origin)), f"{count:,}", shown)
     text = io.StringIO()

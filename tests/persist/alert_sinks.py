@@ -124,7 +124,7 @@ class WebServer:
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 assert self.headers["Content-Type"] == "application/json"
                 document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if sink.status == 200:

@@ -1,4 +1,4 @@
-"""Alerts by mail, against a real mail server: plain, STARTTLS with a password, TLS; and what goes wrong without secrets."""
+"""Alerts by mail, against a real mail server: plain, STARTTLS with a password, TLS; what goes wrong shows no secret."""
 
 import socket
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from persist.alert_mail import Mail, Server
 from persist.alert_targets import Undelivered
 from tests.persist.alert_sinks import HOST, PASSWORD, REFUSED, USER, MailServer, certificate, mail_server
 
-ALERT = Alert(time="2026-01-31T10:00:00+00:00", instance="main", process="matcher", text="die Platte ist voll – €")
+ALERT = Alert(time="2026-01-31T10:00:00+00:00", instance="main", process="matcher", text="die Platte ist voll: 1 €")
 SENDER, RECEIVERS = "exchange@example.com", ("ops@example.com", "boss@example.com")
 
 
@@ -47,12 +47,12 @@ def test_a_mail() -> None:
     with mail_server() as server:
         mail(f"smtp://{HOST}:{server.port}").deliver(of([ALERT]))
     (message,) = server.messages
-    assert message["Subject"] == "[main] matcher: die Platte ist voll – €"
+    assert message["Subject"] == "[main] matcher: die Platte ist voll: 1 €"
     assert (message["From"], message["To"]) == (SENDER, ", ".join(RECEIVERS))
     assert message["Date"]
     assert message["Message-ID"].endswith("@example.com>")
     assert message["Auto-Submitted"] == "auto-generated"
-    assert "  matcher: die Platte ist voll – €" in message.get_content()
+    assert "  matcher: die Platte ist voll: 1 €" in message.get_content()
     assert server.receivers == [list(RECEIVERS)]
     assert server.were_encrypted == [False]
 

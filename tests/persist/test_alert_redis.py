@@ -1,5 +1,4 @@
-"""The list in a real Redis behind real Sentinels: form, order, bound; a failover and a broken connection double and lose
-nothing."""
+"""The list in a real Redis behind real Sentinels: form, order, bound; no failover doubles or loses any."""
 
 from collections.abc import Iterator
 from pathlib import Path

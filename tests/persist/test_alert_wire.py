@@ -1,6 +1,7 @@
 """The original's protocol of alerts: bytes in, texts out; what strangers send is refused and harms nothing."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def test_a_stream_gives_the_same_however_it_is_cut(texts: list[bytes], cuts: lis
     data = b"".join(MAGIC + text + b"\n" for text in texts)
     found, rest = [], b""
     places = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         parts = split(rest + data[start:end], is_whole=False)
         assert parts.is_good
         found, rest = found + parts.texts, parts.rest

@@ -1,4 +1,4 @@
-"""The loop of the alertcenter, turned by hand: what comes by UDP, TCP and the bus, what the disk refuses, full files."""
+"""The loop of the alertcenter, turned by hand: what comes by UDP, TCP, the bus, what the disk refuses, full files."""
 
 import json
 import os
@@ -92,8 +92,7 @@ class Desk:
             sender.sendto(data, self.place)
 
     def connect(self) -> socket.socket:
-        stream = socket.create_connection(self.place, timeout=60)
-        return stream
+        return socket.create_connection(self.place, timeout=60)
 
 
 @pytest.fixture

@@ -364,6 +364,11 @@ class Settings(Section):
         return ("recorder", "market")
 
     @property
+    def holds_secrets(self) -> bool:
+        """Whether something in them is nobody else's business."""
+        return bool("@" in self.history.store or "@" in self.alert.smtp or self.alert.webhook_url)
+
+    @property
     def paths(self) -> Paths:
         """The places of this exchange."""
         return Paths(self.data_dir, self.instance)

@@ -16,11 +16,13 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from persist.alert_redis import LIST_KEY
+from tests.market.sentinels import Group
 from tests.process.exchange import free_ports
 
 HOST = "127.0.0.1"
@@ -66,7 +68,7 @@ class MailServer:
         if self.is_refusing:
             return "451 try again later"
         assert isinstance(envelope.content, bytes)
-        self.messages.append(cast(EmailMessage, message_from_bytes(envelope.content, policy=policy.default)))
+        self.messages.append(message_from_bytes(envelope.content, policy=policy.default))
         self.receivers.append(list(envelope.rcpt_tos))
         self.were_encrypted.append(session.ssl is not None)
         return "250 OK"
@@ -154,6 +156,13 @@ class WebServer:
     def wait(self, count: int) -> None:
         """Wait until it has taken so many documents."""
         until(lambda: len(self.documents) >= count, lambda: self.documents)
+
+
+def alert_list(group: Group) -> list[bytes]:
+    """The list in Redis, the oldest first."""
+    with group.master.client() as client:
+        elements: Any = client.lrange(LIST_KEY, 0, -1)
+    return list(elements)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from persist.alert_channel import NEVER_S, Channel
 from persist.alert_files import AlertFiles
 from persist.alert_redis import LIST_KEY, POSITION_KEY, RedisList
 from tests.market.sentinels import Group, sentinels
-from tests.persist.alert_sinks import until
+from tests.persist.alert_sinks import alert_list, until
 
 NOW = 1_000_000.0
 LIST_MAX = 1_000
@@ -70,8 +71,7 @@ def desk(tmp_path: Path, group: Group) -> Iterator[Desk]:
 
 def arrived(group: Group) -> list[str]:
     """The texts in the list."""
-    with group.master.client() as client:
-        elements = client.lrange(LIST_KEY, 0, -1)
+    elements = alert_list(group)
     head = b"matcher: [fatal]f.py:1(g): "
     assert all(element.startswith(head) for element in elements), elements
     return [element.removeprefix(head).decode() for element in elements]
@@ -81,10 +81,10 @@ def test_a_script_of_the_original_takes_them_in_order(group: Group, desk: Desk) 
     desk.write("a", "b\nc", "\N{EURO SIGN}")
     desk.turn()
     with group.master.client() as client:
-        taken = [client.blpop([LIST_KEY], timeout=10)[1] for _ in range(3)]
+        popped: list[Any] = [client.blpop([LIST_KEY], timeout=10) for _ in range(3)]
         assert client.llen(LIST_KEY) == 0
     head = b"matcher: [fatal]f.py:1(g): "
-    assert taken == [head + b"a", head + b"b c", head + "\N{EURO SIGN}".encode()]
+    assert [text for _, text in popped] == [head + b"a", head + b"b c", head + "\N{EURO SIGN}".encode()]
 
 
 def test_the_list_is_bounded_and_the_oldest_go(group: Group, desk: Desk) -> None:
@@ -141,7 +141,8 @@ def test_a_key_that_is_not_ours_is_told(group: Group, desk: Desk) -> None:
     desk.write("a")
     desk.turn()
     with group.master.client() as client:
-        (key,) = client.keys(f"{POSITION_KEY}*")
+        found: Any = client.keys(f"{POSITION_KEY}*")
+        (key,) = found
         client.set(key, "something")
     desk.write("b")
     desk.turn()

@@ -46,7 +46,8 @@ def test_a_stream_waits_for_the_end_of_a_line_if_it_can_become_one() -> None:
 @given(st.lists(TEXTS, max_size=5), st.lists(st.integers(0, 500), max_size=8))
 def test_a_stream_gives_the_same_however_it_is_cut(texts: list[bytes], cuts: list[int]) -> None:
     data = b"".join(MAGIC + text + b"\n" for text in texts)
-    found, rest = [], b""
+    found: list[bytes] = []
+    rest = b""
     places = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
     for start, end in pairwise(places):
         parts = split(rest + data[start:end], is_whole=False)

@@ -17,7 +17,6 @@ from bus.alerts import AlertSender
 from bus.endpoints import address
 from conf import alert as alerting
 from conf.alert import alert
-from conf.alert_record import packed, parse, time_text
 from conf.operations import MIB, Alert
 from conf.settings import Settings
 from persist import alert_sources, alertcenter
@@ -199,7 +198,8 @@ def test_the_bus(desk: Desk) -> None:
 
 def test_the_bus_takes_only_alerts(desk: Desk) -> None:
     place = address(desk.settings.bus.bind, desk.settings.paths.sockets_dir, "alerts")
-    with zmq.Context.instance().socket(zmq.PUSH) as stranger:
+    stranger: Any = zmq.Context.instance().socket(zmq.PUSH)
+    with stranger:
         stranger.setsockopt(zmq.LINGER, 0)
         stranger.connect(place)
         told = b'{"text": "t", "told": true, "dropped": 99}'
@@ -343,10 +343,3 @@ def test_what_was_dropped_is_told_when_it_is_over_or_goes_on_for_long() -> None:
     assert (count, tenth) == (101, 100)
     dropped.count(2, 50.0)
     assert dropped.due(50.0, is_last=True) == 2
-
-
-def test_lines_survive_what_is_packed_and_parsed() -> None:
-    line = packed(alertcenter.Alert(time=time_text(0.0), instance="i", process="p", text="t", dropped_count=3))
-    found = parse(line)
-    assert found is not None
-    assert found.dropped_count == 3

@@ -17,10 +17,9 @@ import pytest
 from bus.alerts import AlertSender
 from bus.endpoints import address
 from conf.operations import MIB
-from persist.alert_redis import LIST_KEY
 from persist.alert_wire import MAGIC
 from tests.market.sentinels import Group, sentinels
-from tests.persist.alert_sinks import HOST, MailServer, WebServer, mail_server, until, web_server
+from tests.persist.alert_sinks import HOST, MailServer, WebServer, alert_list, mail_server, until, web_server
 from tests.process.exchange import Running, exchange, free_ports
 
 FLOOD_COUNT = 10_000
@@ -63,8 +62,7 @@ def running(
 
 
 def elements(group: Group) -> list[str]:
-    with group.master.client() as client:
-        return [element.decode(errors="replace") for element in client.lrange(LIST_KEY, 0, -1)]
+    return [element.decode(errors="replace") for element in alert_list(group)]
 
 
 def rows(webhook: WebServer) -> list[dict[str, Any]]:
@@ -115,9 +113,8 @@ def test_an_old_process_and_another_machine_are_heard(running: Running, group: G
         with AlertSender(address(settings.bus.bind, settings.paths.sockets_dir, "alerts"), "main", "replica-2") as bus:
             bus.alert("by the bus")
             until(lambda: any(row["text"] == "by the bus" for row in rows(webhook)), running.logs)
-    with group.master.client() as client:
-        until(lambda: text in client.lrange(LIST_KEY, 0, -1), running.logs)
-        assert b"accessws: [fatal]aw_http.c:1(f): by tcp" in client.lrange(LIST_KEY, 0, -1)
+    until(lambda: text in alert_list(group), running.logs)
+    assert b"accessws: [fatal]aw_http.c:1(f): by tcp" in alert_list(group)
 
 
 def test_a_flood_costs_little_and_is_told_by_its_number(running: Running, webhook: WebServer) -> None:
@@ -128,8 +125,9 @@ def test_a_flood_costs_little_and_is_told_by_its_number(running: Running, webhoo
             sender.sendto(MAGIC + b"marketprice: [fatal]mp.c:1(f): flood\n", where)
 
     def told() -> int:
-        taken = sum(row["count"] for row in rows(webhook) if row["text"] == "flood")
-        return taken + sum(document["dropped"] for document in list(webhook.documents))
+        taken: int = sum(row["count"] for row in rows(webhook) if row["text"] == "flood")
+        dropped: int = sum(document["dropped"] for document in list(webhook.documents))
+        return taken + dropped
 
     until(lambda: told() == FLOOD_COUNT, lambda: (told(), running.logs()))
     assert process.memory_info().rss - before < 20 * MIB

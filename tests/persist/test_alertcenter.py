@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -75,10 +76,14 @@ class Desk:
 
         until(turned, self.lines)
 
-    def lines(self) -> list[dict[str, Any]]:
+    def lines(self, *, is_whole: bool = True) -> list[dict[str, Any]]:
+        """The alerts of the file; `is_whole`: no line of it may be cut off."""
+        found: list[dict[str, Any]] = []
         with suppress(FileNotFoundError, IsADirectoryError):
-            return [json.loads(line) for line in self.settings.paths.alerts_file.read_text().splitlines()]
-        return []
+            for line in self.settings.paths.alerts_file.read_text().splitlines():
+                with suppress(*(() if is_whole else (ValueError,))):
+                    found.append(json.loads(line))
+        return found
 
     def texts(self) -> list[str]:
         return [line["text"] for line in self.lines()]
@@ -253,6 +258,39 @@ def test_what_the_disk_refuses_arrives_at_once_and_is_written_later(desk: Desk) 
     alert(desk.settings.paths, "matcher", "there is room again")
     desk.turn_until(lambda: "there is room again" in desk.arrived())
     assert len(desk.arrived()) == 3
+
+
+def test_a_full_disk_does_not_silence_it(tmp_path: Path, settings: Settings, sink: WebServer) -> None:
+    """A real one: not a byte is left, for positions neither."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        settings = replace(settings, data_dir=folder / "data")
+        settings.paths.make()
+        desk = Desk(settings, sink)
+        with desk.center:
+            alert(settings.paths, "matcher", "before")
+            desk.turn_until(lambda: desk.arrived() == ["before"])
+            ballast = folder / "ballast"
+            with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 4096)
+            texts = [f"{number} " + "x" * 1_000 for number in range(10)]  # more than the file's last page takes
+            for text in texts:
+                alert(settings.paths, "matcher", text)
+            desk.turn_until(lambda: sorted(desk.arrived()) == sorted(["before", *texts]))
+            assert len(desk.lines(is_whole=False)) < 11
+            ballast.unlink()
+            wanted = sorted(["before", *texts])  # beside the one that was cut off
+            desk.turn_until(lambda: sorted(line["text"] for line in desk.lines(is_whole=False)) == wanted)
+            alert(settings.paths, "matcher", "after")
+            desk.turn_until(lambda: desk.arrived()[-1] == "after")
+            assert len(desk.arrived()) == 12
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_full_file_is_renamed_and_all_of_it_arrives(settings: Settings, sink: WebServer) -> None:

@@ -33,6 +33,7 @@ COMMANDS = {
     "journal": Entry("engine.journal_commands:journal", "Verify and show the journal."),
     "audit": Entry("engine.audit_command:command", "Build the state again from the disk and prove it."),
     "history": Entry("persist.commands:history", "Look after the history: make its store, export it."),
+    "alerts": Entry("persist.alert_commands:alerts", "Show the last alerts; see whether they arrive where they go."),
     "market": Entry("market.commands:market", "Make market data anew from all events, bring in older candles."),
     "replay": Entry("market.replay:command", "Play recorded order flow of a real exchange."),
     "deploy": Entry("supervisor.deploy.command:command", "Lay an exchange out: bin, log, conf, shell; systemd."),

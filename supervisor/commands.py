@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -86,8 +87,8 @@ def down(settings: Settings) -> None:
         if not (pid := lock.holder_pid(settings.paths)):
             raise NotRunning(str(error)) from None
         os.kill(pid, signal.SIGTERM)
-    # First all that need the matcher end, then the matcher: each time it may take the whole patience.
-    if not lock.wait_free(settings.paths, 2 * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
+    # First all that need the matcher end, then the matcher, then who tells of that: each may take the whole patience.
+    if not lock.wait_free(settings.paths, 3 * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
         raise click.ClickException(f"processes still run in {settings.data_dir}; `pit logs supervisor` shows why")
 
 
@@ -185,6 +186,9 @@ def check_conf(context: click.Context, settings: Settings) -> None:
     click.echo(f'instance "{settings.instance}", data in {settings.data_dir}')
     click.echo(f"{settings.markets_file}: {len(listing.assets)} assets, {len(listing.markets)} markets")
     click.echo(f"processes: {', '.join(wanted.name for wanted in table)}")
+    conf_file: Path | None = context.params["conf_file"]
+    if conf_file is not None and settings.holds_secrets and conf_file.stat().st_mode & stat.S_IROTH:
+        click.echo(f"{conf_file} holds a password, and everybody on this machine can read it: chmod o= {conf_file}")
     click.echo("the settings are good")
 
 

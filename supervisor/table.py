@@ -22,6 +22,7 @@ class Wanted:
     nice: int = 0  # how far it steps back for the others when CPUs are short
     reads: tuple[str, ...] = ()  # the settings that it goes by: whole sections, or keys
     counted_by: str = ""  # the setting that says how many equals there are; it does not concern each of them
+    ends_last: bool = False  # when all are stopped, it stays until the others have ended
 
     @property
     def kind(self) -> str:
@@ -30,7 +31,7 @@ class Wanted:
 
 
 BEHIND_TRADING = 5  # what may wait a moment, while nobody waits for it to trade
-KINDS = ("matcher", "recorder", "history", "market", "http", "ws", "admin")
+KINDS = ("alertcenter", "matcher", "recorder", "history", "market", "http", "ws", "admin")
 RETELLING = ("bus", "matcher")  # events that are gone are made again, in memory of the matcher's capacities
 
 
@@ -52,6 +53,13 @@ def processes(settings: Settings) -> tuple[Wanted, ...]:
 def _everything(settings: Settings) -> list[Wanted]:
     matcher = ("matcher",)
     return [
+        Wanted(
+            name="alertcenter",
+            module="persist.alertcenter",
+            nice=BEHIND_TRADING,
+            ends_last=True,
+            reads=("instance", "alert", "bus"),
+        ),
         Wanted(
             name="matcher",
             module="engine.matcher",

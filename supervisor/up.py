@@ -257,10 +257,15 @@ def _speaker(settings: Settings, terminal: TextIO | None) -> Callable[[str], Non
 def refuse_used_addresses(settings: Settings) -> None:
     """See that nobody listens on what the processes will listen on. Raises AddressInUse."""
     kinds = {wanted.kind for wanted in processes(settings)}
-    binds = {"http": settings.http.bind, "ws": settings.ws.bind, "admin": settings.admin.bind}
-    for kind, bind in binds.items():
-        if kind in kinds:
-            _refuse_used_address(f"{kind}.bind", bind)
+    for kind, key, bind, protocol in (
+        ("http", "http.bind", settings.http.bind, socket.SOCK_STREAM),
+        ("ws", "ws.bind", settings.ws.bind, socket.SOCK_STREAM),
+        ("admin", "admin.bind", settings.admin.bind, socket.SOCK_STREAM),
+        ("alertcenter", "alert.bind", settings.alert.bind, socket.SOCK_STREAM),
+        ("alertcenter", "alert.bind", settings.alert.bind, socket.SOCK_DGRAM),
+    ):
+        if kind in kinds and bind:
+            _refuse_used_address(key, bind, protocol)
     if settings.bus.bind == "ipc":
         return
     for name, endpoint in endpoints.ENDPOINTS.items():
@@ -271,11 +276,12 @@ def refuse_used_addresses(settings: Settings) -> None:
             _refuse_used_address("bus.bind", address.removeprefix("tcp://"))
 
 
-def _refuse_used_address(key: str, bind: str) -> None:
+def _refuse_used_address(key: str, bind: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
     host, _, port = bind.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family, kind) as probe:
+        if kind is socket.SOCK_STREAM:  # of datagrams, two could share the address, and one would get them all
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), int(port)))
         except OSError as error:

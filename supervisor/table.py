@@ -58,7 +58,7 @@ def _everything(settings: Settings) -> list[Wanted]:
             module="persist.alertcenter",
             nice=BEHIND_TRADING,
             ends_last=True,
-            reads=("instance", "alert", "bus"),
+            reads=("alert", "bus"),
         ),
         Wanted(
             name="matcher",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from conf.forms import FILE_OR_SENTINEL, is_broker_list
+from conf.forms import FILE_OR_SENTINEL, is_broker_list, matches
 from conf.rules import Section, setting
 
 MIB = 1 << 20
@@ -14,6 +14,13 @@ class Kafka(Section):
 
     brokers: str = setting(
         "", 'addresses with commas between them; "" is off', form=is_broker_list, form_text='"" or host:port,host:port'
+    )
+    events_topic: str = setting(
+        "",
+        "the topic of every event, for `[market] events` and `[ws] events` of hosts that reach Kafka only; what is "
+        'listed is in NAME-catalog. "" is none',
+        form=matches(r"[A-Za-z0-9._-]{0,200}"),
+        form_text="up to 200 letters, digits, `.`, `_` and `-`",
     )
 
 

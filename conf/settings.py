@@ -361,7 +361,7 @@ class Settings(Section):
     @property
     def consumers(self) -> tuple[str, ...]:
         """The processes that store what they make of events: the event log keeps what these have not stored yet."""
-        return ("recorder", "market")
+        return ("recorder", "market", *(("courier",) if self.kafka.brokers else ()))
 
     @property
     def paths(self) -> Paths:

@@ -21,7 +21,7 @@ import gevent
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 
-from bus.endpoints import address
+from bus.endpoints import place
 from bus.methods import Backend
 from conf import ready
 from conf.alert import alert
@@ -50,14 +50,13 @@ class Gateway:
     def __init__(self, settings: Settings, index: int) -> None:
         """Raises OSError when the address can't be listened on."""
         ws = settings.ws
-        place = partial(address, settings.bus.bind, settings.paths.sockets_dir)
         self._tell = partial(alert, settings.paths, f"ws-{index}")
         self._settings = settings
         self._index = index
         self.metrics = Metrics()
-        self._link = Link(place("commands"))
-        market = Link(place("market"))
-        history = Link(*(place("history", each) for each in range(settings.history.processes)))
+        self._link = Link(place(settings, "commands"))
+        market = Link(place(settings, "market"))
+        history = Link(*(place(settings, "history", each) for each in range(settings.history.processes)))
         state = State(Reader(settings.paths.state_name), self._link)
         rpc = Rpc(state, self._link, {Backend.HISTORY: history, Backend.MARKET: market})
         source = Source(state, market.call_known, time.time, time.monotonic, ws.kline_interval_ms / 1000)

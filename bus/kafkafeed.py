@@ -23,6 +23,7 @@ WAITING_COUNT_MAX = 1_000  # messages that wait in process: the `limit` of CONTR
 WAITING_SIZE_MAX = 16 << 20  # bytes of them
 POLL_S = 0.2  # a thread that is to end looks as often
 LOOK_S = 1.0  # without a message: then see whether the broker is there
+SEARCH_S = 30.0  # of that: then search anew, for the topic may be another one by now that is as long
 
 
 class KafkaFeed:
@@ -106,24 +107,26 @@ class Reading(Retrying):
         self._handover = handover
         self._mark: int | None = None  # of the exchange
         self._searched_number = -1  # for the event after it the place was sought last
+        self._searched_s = 0.0
+        self._short_end = -1  # an end before what was read that was told when the place was sought last
 
     def turn(self) -> None:
         """Connect and hand over until something is wrong. Raises Away, Gone."""
         with Topics(self._brokers, self._topic) as topics:
             log = EventLog(topics, self._topic)
             self._seek(topics, log)
-            quiet_since_s, seen_end = time.monotonic(), -1
+            self._short_end = -1
+            quiet_since_s = time.monotonic()
             while not self._handover.is_closed:
                 if messages := topics.poll(self._topic, POLL_S):
                     self._take_all(topics, log, messages)
                     self.succeeded()
-                    quiet_since_s = time.monotonic()
                 elif time.monotonic() >= quiet_since_s + LOOK_S:
-                    quiet_since_s, end = time.monotonic(), log.end_offset()
+                    self._look(topics, log)
                     self.succeeded()
-                    if end < topics.next_offset(self._topic) and end != seen_end:  # it may be another topic by now
-                        self._seek(topics, log)
-                        seen_end = end
+                else:
+                    continue
+                quiet_since_s = time.monotonic()
 
     def wait(self, pause_s: float) -> bool:
         """Pause; whether to end."""
@@ -132,6 +135,14 @@ class Reading(Retrying):
     def ended(self, error: Exception) -> None:
         """Tell who takes that there will be no more."""
         self._handover.fail(error)
+
+    def _look(self, topics: Topics, log: EventLog) -> None:
+        """Nothing comes: see whether the broker is there, and the topic is still the same. Raises Away, Gone."""
+        end = log.end_offset()
+        is_shorter = end < topics.next_offset(self._topic) and end != self._short_end
+        if is_shorter or time.monotonic() >= self._searched_s + SEARCH_S:
+            self._short_end = end
+            self._seek(topics, log)
 
     def _seek(self, topics: Topics, log: EventLog) -> None:
         """Go on with the next event. Raises Away, Gone."""
@@ -150,6 +161,7 @@ class Reading(Retrying):
         if self.begin_number is None:
             self.begin_number = end_number
         self._searched_number = self._number
+        self._searched_s = time.monotonic()
         topics.seek(self._topic, offset)
 
     def _start_number(self, log: EventLog, end_number: int) -> int:

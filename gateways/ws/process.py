@@ -39,6 +39,7 @@ from gateways.ws.publisher import Publisher
 from gateways.ws.resume import Resumer
 from gateways.ws.server import Server, listen
 from gateways.ws.session import Rules, Session, number
+from gateways.ws.stream import stream_of
 
 READY_POLL_S = 0.01
 BEAT_INTERVAL_S = 0.5
@@ -61,9 +62,10 @@ class Gateway:
         rpc = Rpc(state, self._link, {Backend.HISTORY: history, Backend.MARKET: market})
         source = Source(state, market.call_known, time.time, time.monotonic, ws.kline_interval_ms / 1000)
         self._publisher = Publisher(ws, source, self.metrics)
-        self._pump = Pump(settings, state, self._publisher, self.metrics, self._tell)
+        stream = stream_of(settings, self._tell)
+        self._pump = Pump(settings, stream, state, self._publisher, self.metrics, self._tell)
         self._verifier = Verifier(ws.auth_url, ws.sign_url, ws.auth_timeout_s, self._tell)
-        resumer = Resumer(state, self._publisher, self.metrics, settings.paths.events_dir, ws.replay_event_max)
+        resumer = Resumer(state, self._publisher, self.metrics, stream.past, ws.replay_event_max)
         desk = Desk(rpc, self._publisher, self._verifier, resumer, self.metrics, cache_s=ws.query_cache_ms / 1000)
         self._server = Server(
             ws,
@@ -80,6 +82,8 @@ class Gateway:
         stopping = Event()
         for told in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(told, stopping.set)
+        while not self._pump.has_begun and not stopping.wait(READY_POLL_S):  # events come from Kafka, which is away
+            self._pump.turn()
         self._publisher.start()
         self._pump.start()
         self._server.start()

@@ -248,8 +248,8 @@ class Bus(Section):
     )
     market: str = setting(
         "",
-        "where the market process answers and is asked, if it runs on another machine than the matcher: tcp://host:port "
-        'of that machine, the same in the settings of all; "" is beside the others',
+        "where the market process answers and is asked, if it runs on another machine than the matcher: "
+        'tcp://host:port of that machine, the same in the settings of all; "" is beside the others',
         **OTHER_BUS_ADDRESS,
     )
     history: str = setting(

@@ -26,6 +26,8 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that is away is noticed within a second or two."""
     monkeypatch.setattr(kafkatopics, "ANSWER_TIMEOUT_MS", 1_000)
     monkeypatch.setattr(kafkatopics, "CONNECT_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr(kafkatopics, "FETCH_WAIT_MS", 20)
+    monkeypatch.setattr(kafkatopics, "QUIET_S", 0.1)
     monkeypatch.setattr(kafkafeed, "LOOK_S", 0.3)
     monkeypatch.setattr(kafkafeed, "SEARCH_S", 2.0)
     monkeypatch.setattr(retrying, "PAUSE_MOST_S", 0.5)

@@ -39,7 +39,8 @@ class Topic:
 
     def taken(self, after_number: int) -> list[int]:
         """The events that a reader takes which begins where the search says."""
-        found, last = [], after_number
+        found: list[int] = []
+        last = after_number
         start = locate(self, after_number + 1)
         for place in (place for place in self.places if place.offset >= start):
             step = decide(last, place.first, place.last + 1 - place.first)

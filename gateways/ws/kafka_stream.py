@@ -139,14 +139,18 @@ class Recent:
         return self._frames[0].first if self._frames else 1 << 62
 
     def add(self, frame: Frame) -> None:
-        """Keep it, and drop the oldest, some together."""
+        """Keep it, and drop the oldest if there are too many, some together; the newest always stays."""
         self._frames.append(frame)
         self._lasts.append(frame.first + len(frame.records) - 1)
         self._size += frame.size
-        if self._lasts[-1] - self._frames[0].first >= self._count_max or self._size > self._size_max:
+        while len(self._frames) > 1 and self._is_too_much:
             dropped_count = 1 + len(self._frames) // 8
             self._size -= sum(dropped.size for dropped in self._frames[:dropped_count])
             del self._frames[:dropped_count], self._lasts[:dropped_count]
+
+    @property
+    def _is_too_much(self) -> bool:
+        return self._lasts[-1] - self._frames[0].first >= self._count_max or self._size > self._size_max
 
     def at(self, number: int) -> Frame | None:
         """The frame that holds an event, if it is here."""

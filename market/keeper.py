@@ -96,6 +96,7 @@ class Keeper:
             if board is not None and not self.wants_load and board.is_listed:
                 self._begin_flush(board)
                 self._wait(deadline)
+            self._trouble = ""  # that it can be closed does not tell that it works again
             self._start(self._store.close)
             self._wait(deadline)
         except NotDone:

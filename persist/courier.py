@@ -154,6 +154,8 @@ class Courier:
         position = self._position or kafka_position.load(self._paths)
         if position is not None:
             self._refuse_foreign(position)
+        else:
+            self._hold(self._first_event())  # the matcher is to keep events, however long the brokers are away
         self._link = link = self._make_link()
         events_topic = self._settings.kafka.events_topic
         link.open((*self._topics, *([catalog_topic(events_topic)] if events_topic else [])))
@@ -333,8 +335,12 @@ class Courier:
             return
         kafka_position.save(self._paths, self._position)
         self._saved = self._position
+        self._hold(min(self._position.places[topic].event for topic in self._topics))
+
+    def _hold(self, number: int) -> None:
+        """Tell the matcher after which event all are still needed. Raises OSError."""
         self._hint = self._hint or Hint(self._paths.positions_dir, NAME)
-        self._hint.tell(min(self._position.places[topic].event for topic in self._topics))
+        self._hint.tell(number)
 
     def _give_up(self, error: Exception) -> None:
         """Go back to where a start begins, after a pause that grows."""

@@ -203,7 +203,7 @@ class Courier:
             place = place or Place(self._first_event(), link.range_of(topic).end)
             return Lane(topic, place, place.offset)
         if is_events:
-            lane, found = resumed_events(link, topic, place, self._mark)
+            lane, found = resumed_events(link, topic, place, self._mark, self._first_event())
         else:
             lane, found = resumed(link, topic, place, partial(self._expected, topic, place.event))
         self._tell(topic, place, found)
@@ -229,8 +229,7 @@ class Courier:
             self._alert(
                 f"the topic {topic} ends {found.missing_count:,} messages before offset {place.offset:,}, up to which "
                 f"Kafka had acknowledged them with event {place.event:,}: it has lost messages, or the topic was made "
-                f"anew. It goes on with what follows; `pit kafka resend --after EVENT --topic {topic}` sends older "
-                "messages again"
+                f"anew. {self._after_loss(topic)}"
             )
         if found.foreign_count and topic not in self._told_foreign:
             self._told_foreign.add(topic)
@@ -238,6 +237,11 @@ class Courier:
                 f"the topic {topic} has got {found.foreign_count:,} messages that are not the courier's: who else "
                 "sends there? They are left alone"
             )
+
+    def _after_loss(self, topic: str) -> str:
+        if topic == self._settings.kafka.events_topic:
+            return "The events that it lacks are sent again"
+        return f"It goes on with what follows; `pit kafka resend --after EVENT --topic {topic}` sends older ones again"
 
     def _gather(self, events: Events, wait_ms: int) -> None:
         """Take what has come; the first event waits a moment for others."""

@@ -143,6 +143,11 @@ class Courier:
             self._hint = None
 
     @property
+    def sent_number(self) -> int:
+        """All messages of the events up to this one are acknowledged, as far as this courier knows."""
+        return self._watch.stored_number
+
+    @property
     def _topics(self) -> tuple[str, ...]:
         events_topic = self._settings.kafka.events_topic
         return (*TOPICS, events_topic) if events_topic else TOPICS

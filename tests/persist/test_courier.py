@@ -14,7 +14,8 @@ from bus.client import Client
 from bus.endpoints import address
 from bus.eventlog import Reader
 from conf import alert
-from conf.settings import Kafka, Settings
+from conf.operations import Kafka
+from conf.settings import Settings
 from persist import kafka_position
 from persist.courier import NAME, Courier
 from persist.kafka_link import Link
@@ -174,7 +175,8 @@ def test_a_batch_that_comes_late_is_left_out_of_what_follows(
         trading.trade(20)
         late = desk.wanted(before)["orders"][:5]
         fresh = Desk(settings)  # as if it had been killed
-        produce, sent = Link.produce, []
+        produce = Link.produce
+        sent: list[bool] = []
 
         def produce_late(link: Link, values: dict[str, list[bytes]]) -> dict[str, int]:
             if not sent:

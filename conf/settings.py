@@ -389,7 +389,9 @@ class Settings(Section):
     @property
     def consumers(self) -> tuple[str, ...]:
         """The processes that store what they make of events: the event log keeps what these have not stored yet."""
-        return ("recorder", "market") if self.market.events == BUS else ("recorder",)
+        market = ("market",) if self.market.events == BUS else ()
+        courier = ("courier",) if self.kafka.brokers else ()
+        return ("recorder", *market, *courier)
 
     @property
     def paths(self) -> Paths:

@@ -30,7 +30,7 @@ class Wanted:
 
 
 BEHIND_TRADING = 5  # what may wait a moment, while nobody waits for it to trade
-KINDS = ("matcher", "recorder", "history", "market", "http", "ws", "admin")
+KINDS = ("matcher", "recorder", "history", "courier", "market", "http", "ws", "admin")
 RETELLING = ("bus", "matcher")  # events that are gone are made again, in memory of the matcher's capacities
 
 
@@ -73,6 +73,16 @@ def _everything(settings: Settings) -> list[Wanted]:
                 nice=BEHIND_TRADING,
                 reads=("history", "bus"),
                 counted_by="history.processes",
+            ),
+        ),
+        *_if(
+            settings.kafka.brokers,
+            Wanted(
+                name="courier",
+                module="persist.courier",
+                after=matcher,
+                nice=BEHIND_TRADING,
+                reads=("kafka", *RETELLING),
             ),
         ),
         Wanted(

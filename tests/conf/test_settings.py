@@ -54,7 +54,7 @@ REFUSED = [
     ("[http]\ncors_origins = [1]", "http.cors_origins: a list of texts in quotes is needed, not (1,)"),
     ('[bus]\nbind = "tcp://*"', "bus.bind: `ipc` or tcp://host:port, with a port up to 65000 is needed, not 'tcp://*'"),
     ('[bus]\nbind = "tcp://h:65001"', "bus.bind: `ipc` or tcp://host:port, with a port up to 65000 is needed"),
-    ('[bus]\nmarket = "ipc"', 'bus.market: "" or tcp://host:port, with a port up to 65000 is needed, not \'ipc\''),
+    ('[bus]\nmarket = "ipc"', "bus.market: \"\" or tcp://host:port, with a port up to 65000 is needed, not 'ipc'"),
     ('[kafka]\nevents_topic = "a b"', "kafka.events_topic: up to 200 letters, digits, `.`, `_` and `-` is needed"),
     ('[market]\nevents = "kafka"', 'market.events: "kafka" needs [kafka] brokers and [kafka] events_topic'),
     ('[ws]\nevents = "kafka"\n[kafka]\nbrokers = "a:1"', 'ws.events: "kafka" needs [kafka] brokers and'),

@@ -22,9 +22,11 @@ class Entry(NamedTuple):
 COMMANDS = {
     "up": Entry("supervisor.commands:up", "Start the exchange."),
     "down": Entry("supervisor.commands:down", "Stop it; state stays in the data folder."),
-    "status": Entry("supervisor.commands:status", "What runs, since when, with how much memory."),
+    "status": Entry("supervisor.watching:status", "What runs, since when, with how much CPU and memory."),
     "restart": Entry("supervisor.commands:restart", "Start one process anew, with the settings as they are now."),
-    "logs": Entry("supervisor.commands:show_logs", "Show the log of a process."),
+    "reload": Entry("supervisor.commands:reload", "Go by the settings as they are now; say what needs a restart."),
+    "run": Entry("supervisor.commands:run", "Run one process here, without a supervisor."),
+    "logs": Entry("supervisor.watching:show_logs", "Show the log of a process."),
     "check-conf": Entry("supervisor.commands:check_conf", "Check the settings and the markets, start nothing."),
     "snapshot": Entry("supervisor.commands:snapshot", "Have the matcher write a snapshot of its state now."),
     "journal": Entry("engine.journal_commands:journal", "Verify and show the journal."),

@@ -2,9 +2,9 @@
 
     {"do": "status"}                      -> {"ok": true, ...}
     {"do": "restart", "name": "http"}     -> {"ok": true} or {"ok": false, "why": "..."}
-    {"do": "stop"} {"do": "snapshot"}
+    {"do": "stop"} {"do": "snapshot"} {"do": "reload"} {"do": "again", ...}
 
-Here are the two ends; what a request does is told in supervisor/main.py.
+Here are the two ends; what a request does is told in supervisor/desk.py.
 """
 
 import contextlib

@@ -19,7 +19,7 @@ from tests.process.exchange import Running, exchange
 from tests.process.load import Load
 from tests.process.test_kill import ASSETS, OFTEN, Killer, connect, seconds_until_back
 
-KILL_COUNT = int(os.environ.get("PIT_KILLS", "4"))
+KILL_COUNT = int(os.environ.get("PIT_KILLS", "3"))
 LOAD_S = 1.3
 PATIENCE_S = 60.0
 POLL_S = 0.02

@@ -34,10 +34,11 @@ COMMANDS = {
     "audit": Entry("engine.audit_command:command", "Build the state again from the disk and prove it."),
     "history": Entry("persist.commands:history", "Look after the history: make its store, export it."),
     "alerts": Entry("persist.alert_commands:alerts", "Show the last alerts; see whether they arrive where they go."),
+    "kafka": Entry("persist.kafka_command:kafka", "See how far Kafka is, send messages again."),
     "market": Entry("market.commands:market", "Make market data anew from all events, bring in older candles."),
     "replay": Entry("market.replay:command", "Play recorded order flow of a real exchange."),
     "deploy": Entry("supervisor.deploy.command:command", "Lay an exchange out: bin, log, conf, shell; systemd."),
-    "bench": Entry("supervisor.bench:command", "Measure the core, the bus, HTTP, history, market data."),
+    "bench": Entry("supervisor.bench:command", "Measure the core, the bus, HTTP, history, market data, Kafka."),
 }
 
 

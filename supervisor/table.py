@@ -31,7 +31,7 @@ class Wanted:
 
 
 BEHIND_TRADING = 5  # what may wait a moment, while nobody waits for it to trade
-KINDS = ("alertcenter", "matcher", "recorder", "history", "market", "http", "ws", "admin")
+KINDS = ("alertcenter", "matcher", "recorder", "history", "courier", "market", "http", "ws", "admin")
 RETELLING = ("bus", "matcher")  # events that are gone are made again, in memory of the matcher's capacities
 
 
@@ -83,12 +83,22 @@ def _everything(settings: Settings) -> list[Wanted]:
                 counted_by="history.processes",
             ),
         ),
+        *_if(
+            settings.kafka.brokers,
+            Wanted(
+                name="courier",
+                module="persist.courier",
+                after=matcher,
+                nice=BEHIND_TRADING,
+                reads=("kafka", *RETELLING),
+            ),
+        ),
         Wanted(
             name="market",
             module="market.service",
             after=matcher,
             nice=BEHIND_TRADING,
-            reads=("market", *RETELLING),
+            reads=("market", "kafka", *RETELLING),
         ),
         Wanted(name="http", module="gateways.http", after=matcher, reads=("http", "bus", "history", "market")),
         *_equals(
@@ -97,7 +107,7 @@ def _everything(settings: Settings) -> list[Wanted]:
                 name="ws",
                 module="gateways.ws.process",
                 after=matcher,
-                reads=("ws", "bus", "history", "market", "supervisor.stop_timeout_s"),
+                reads=("ws", "kafka", "bus", "history", "market", "supervisor.stop_timeout_s"),
                 counted_by="ws.workers",
             ),
         ),

@@ -266,14 +266,14 @@ def refuse_used_addresses(settings: Settings) -> None:
     ):
         if kind in kinds and bind:
             _refuse_used_address(key, bind, protocol)
-    if settings.bus.bind == "ipc":
-        return
     for name, endpoint in endpoints.ENDPOINTS.items():
         if endpoint.bound_by not in kinds:
             continue
+        key = f"bus.{name}" if getattr(settings.bus, name, "") else "bus.bind"
         for index in range(settings.history.processes if name == "history" else 1):
-            address = endpoints.address(settings.bus.bind, settings.paths.sockets_dir, name, index)
-            _refuse_used_address("bus.bind", address.removeprefix("tcp://"))
+            address = endpoints.place(settings, name, index)
+            if address.startswith("tcp://"):
+                _refuse_used_address(key, address.removeprefix("tcp://"))
 
 
 def _refuse_used_address(key: str, bind: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:

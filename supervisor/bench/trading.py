@@ -17,7 +17,7 @@ import zmq
 from bus.calls import call
 from bus.client import Client
 from bus.codes import Code
-from bus.endpoints import address
+from bus.endpoints import address, place
 from bus.messages import Records, unpack
 from bus.methods import METHODS
 from conf.settings import Settings
@@ -58,7 +58,7 @@ class Probe:
         self.failed_count = 0
         self._socket: Any = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(address(settings.bus.bind, settings.paths.sockets_dir, "history"))
+        self._socket.connect(place(settings, "history"))
         self._replied_s: dict[int, float] = {}  # of each order that is waited for
         self._again_s: deque[tuple[float, int]] = deque()  # when to ask for which
 
@@ -109,6 +109,11 @@ class Trading:
             self._client.send(deposits[start : start + FRAME_COUNT], orders.DETAIL)
             results = self._client.receive(REPLY_TIMEOUT_MS).records
             assert not results["code"].any(), "the benchmark's deposits must be accepted"
+
+    def deposit(self) -> None:
+        """One more deposit; returns when it is answered."""
+        self._client.send(orders.funding(time.time_ns())[:1], orders.DETAIL)
+        assert not self._client.receive(REPLY_TIMEOUT_MS).records["code"].any()
 
     def drain(self, timeout_s: float) -> Sample:
         """Wait until all is stored, or for so long; how far it is then."""

@@ -55,6 +55,11 @@ REFUSED = [
     ("[http]\ncors_origins = [1]", "http.cors_origins: a list of texts in quotes is needed, not (1,)"),
     ('[bus]\nbind = "tcp://*"', "bus.bind: `ipc` or tcp://host:port, with a port up to 65000 is needed, not 'tcp://*'"),
     ('[bus]\nbind = "tcp://h:65001"', "bus.bind: `ipc` or tcp://host:port, with a port up to 65000 is needed"),
+    ('[bus]\nmarket = "ipc"', "bus.market: \"\" or tcp://host:port, with a port up to 65000 is needed, not 'ipc'"),
+    ('[kafka]\nevents_topic = "a b"', "kafka.events_topic: up to 200 letters, digits, `.`, `_` and `-` is needed"),
+    ('[market]\nevents = "kafka"', 'market.events: "kafka" needs [kafka] brokers and [kafka] events_topic'),
+    ('[ws]\nevents = "kafka"\n[kafka]\nbrokers = "a:1"', 'ws.events: "kafka" needs [kafka] brokers and'),
+    ('[ws]\nevents = "kafka"\n[kafka]\nevents_topic = "e"', 'ws.events: "kafka" needs [kafka] brokers and'),
     ('[kafka]\nbrokers = "a:1,b"', "kafka.brokers: \"\" or host:port,host:port is needed, not 'a:1,b'"),
     (
         '[history]\nstore = "mysql://h"',
@@ -133,6 +138,12 @@ def test_markets_file_falls_back_only_when_it_is_not_set(tmp_path: Path) -> None
     assert load(write(tmp_path, "")).markets_file == DEFAULT_MARKETS_FILE
     (tmp_path / "markets.json").write_text("{}")
     assert load(write(tmp_path, "")).markets_file == tmp_path / "markets.json"
+
+
+def test_who_takes_events_from_kafka_needs_none_of_the_event_log(tmp_path: Path) -> None:
+    kafka = '[kafka]\nbrokers = "a:1"\nevents_topic = "e"\n'
+    assert "market" in load(write(tmp_path, kafka)).consumers
+    assert "market" not in load(write(tmp_path, f'{kafka}[market]\nevents = "kafka"')).consumers
 
 
 def test_integers_are_taken_for_numbers_but_not_the_other_way_round() -> None:

@@ -1,7 +1,7 @@
 """The forms that settings of text take: addresses, lists of them, stores."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 BUS_PORT_MAX = 65_000  # others follow it (bus/endpoints.py)
@@ -32,6 +32,11 @@ def is_broker_list(text: str) -> bool:
     return text == "" or all(is_address(part.strip()) for part in text.split(","))
 
 
+def is_environment(variables: Mapping[str, str]) -> bool:
+    """Whether these can be variables of an environment."""
+    return all(name and "=" not in name and "\0" not in name + text for name, text in variables.items())
+
+
 def is_time_zone(text: str) -> bool:
     """Whether the time zone database knows `text`."""
     try:
@@ -45,6 +50,17 @@ def is_history_store(text: str) -> bool:
     """Whether `text` is "sqlite" or the address of a MySQL server."""
     parts = re.fullmatch(r"mysql://[^\s@/]+@([^\s@/:]+)(:\d+)?(?:/\w{0,64})?", text, re.ASCII)
     return text == "sqlite" or (parts is not None and (parts[2] is None or is_address(parts[1] + parts[2])))
+
+
+def is_mail_server(text: str) -> bool:
+    """Whether `text` is "smtp://user:password@host:port", "smtps://..." or one without user or port; or nothing."""
+    parts = re.fullmatch(r"smtps?://(?:[^\s@/:]+:[^\s@/:]+@)?([^\s@/:]+|\[[0-9a-fA-F:.]+\])(:\d+)?", text, re.ASCII)
+    return text == "" or (parts is not None and (parts[2] is None or is_address(parts[1] + parts[2])))
+
+
+def is_mail_address(text: str) -> bool:
+    """Whether `text` is a plain "name@host"."""
+    return re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}", text, re.ASCII) is not None
 
 
 def is_file_or_sentinel(text: str) -> bool:
@@ -61,6 +77,7 @@ OTHER_BUS_ADDRESS = {
 }
 OPTIONAL_ADDRESS = {"form": lambda text: text == "" or is_address(text), "form_text": '"" or host:port'}
 URL = {"form": matches(r"https?://[^\s/]+\S*"), "form_text": "an http:// or https:// address"}
+OPTIONAL_URL = {"form": matches(r"(?:https?://[^\s/]+\S*)?"), "form_text": '"", or an http:// or https:// address'}
 FILE_OR_SENTINEL = {
     "form": is_file_or_sentinel,
     "form_text": "`file`, or sentinel://host:port,host:port/master/database",

@@ -30,6 +30,10 @@ from conf.rules import BadSettings, Section, named_section, parse, setting
 DEFAULT_MARKETS_FILE = Path(__file__).with_name("markets.json")
 CPU_LAST = -1
 CPU_ANY = -2
+AGREED_KEYS = (  # of which a process can't have its own
+    *("instance", "data_dir", "markets_file", "bus", "supervisor"),
+    *("http.bind", "ws.bind", "ws.workers", "history.processes"),
+)
 
 SEGMENT_SIZE_LEAST = 4 * MIB  # the largest batch of commands, or frame of events, fits it
 
@@ -237,12 +241,12 @@ class Ws(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Bus(Section):
-    """The ZeroMQ sockets of the matcher, the market and the history processes."""
+    """The ZeroMQ sockets of the matcher, the market and the history processes, and of the alertcenter."""
 
     bind: str = setting(
         "ipc",
         "`ipc`: sockets under `data_dir` for this user only. `tcp://host:port`: that port and the three after it, and "
-        "one more for each of `[history] processes`; there is no authentication",
+        "one more for each of `[history] processes`, and the 68th after it for alerts; there is no authentication",
         form=is_bus_address,
         form_text=f"`ipc` or tcp://host:port, with a port up to {BUS_PORT_MAX}",
     )
@@ -394,6 +398,11 @@ class Settings(Section):
         return ("recorder", *market, *courier)
 
     @property
+    def holds_secrets(self) -> bool:
+        """Whether something in them is nobody else's business."""
+        return bool("@" in self.history.store or "@" in self.alert.smtp or self.alert.webhook_url)
+
+    @property
     def paths(self) -> Paths:
         """The places of this exchange."""
         processes_dir = self.supervisor.processes_dir
@@ -420,8 +429,9 @@ def load_for(name: str, path: Path | None = None, data_dir: Path | None = None) 
     if path is None or own_file is None or not own_file.exists():
         return settings
     own_document = _read(own_file)
-    for key in ("instance", "data_dir", "markets_file", "bus", "supervisor"):
-        if key in own_document:
+    for key in AGREED_KEYS:
+        section, _, name = key.rpartition(".")
+        if name in (own_document.get(section, {}) if section else own_document):
             raise BadSettings(f"{own_file}: {key}: all processes must agree on it; set it in {path}")
     try:
         parse(Settings, own_document)

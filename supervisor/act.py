@@ -81,7 +81,7 @@ def start(wanted: Wanted, settings: Settings, close_others: Callable[[], None]) 
         os.close(told_fd)
         close_others()
         become(wanted, settings, parent_pid, tell_fd)
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         arguments = (settings,) if wanted.index is None else (settings, wanted.index)
         code = importlib.import_module(wanted.module).main(*arguments)
     except SystemExit as error:

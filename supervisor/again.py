@@ -4,18 +4,16 @@ It becomes the new program by `exec`: the same process, so its children stay its
 along as JSON in a file in memory; locks, the control socket and the children's pipes go along as open files. Until
 the new program has imported everything (about a second), a process that dies is not started again.
 
-`pit restart supervisor` first imports and compiles all of the new program itself: one that can't be used is refused.
+`pit restart supervisor` first has a process of its own import and compile all of the new program, with the supervisor's
+interpreter: one that can't be used is refused.
 """
 
 import json
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
-
-from supervisor.become import HANDLED_SIGNALS
 
 FORM = 1  # of what is handed over
 
@@ -36,8 +34,8 @@ class Handover(NamedTuple):
 
     @property
     def listener(self) -> socket.socket:
-        """The control socket."""
-        return socket.socket(fileno=self.listener_fd)
+        """The control socket, once more: `listener_fd` stays open for another try, until the exchange is taken over."""
+        return socket.socket(fileno=os.dup(self.listener_fd))
 
 
 def start_again(handover: Handover) -> NoReturn:
@@ -52,22 +50,27 @@ def start_again(handover: Handover) -> NoReturn:
     os.lseek(fd, 0, os.SEEK_SET)
     told = [charge["told_fd"] for charge in handover.charges if charge["told_fd"] >= 0]
     kept = (fd, handover.listener_fd, handover.lock_file_fd, handover.lock_name_fd, *told)
-    # A signal meanwhile would find the new program without handlers, and end it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+    # Signals are blocked since supervisor/main.py looked for the last time, until the new program has handlers.
     for each in kept:
         os.set_inheritable(each, True)
     sys.stdout.flush()
     sys.stderr.flush()
-    # The same places for packages as now: `-m` would look into the current folder first, whoever writes there.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from supervisor.up import go_on; go_on({fd})"
+    command = with_program(sys.executable, sys.path, f"from supervisor.up import go_on; go_on({fd})")
     try:
-        os.execv(sys.executable, (sys.executable, "-P", "-c", code))
+        os.execv(sys.executable, command)
     except OSError:
         for each in kept:
             os.set_inheritable(each, False)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         os.close(fd)
         raise
+
+
+def with_program(executable: str, path: list[str], code: str) -> list[str]:
+    """The command that runs `code` as the supervisor's interpreter would, with packages from the same places.
+
+    `-m` would look into the current folder first, whoever writes there.
+    """
+    return [executable, "-P", "-c", f"import sys; sys.path[:] = {path!r}; {code}"]
 
 
 def taken_over(fd: int) -> Handover:

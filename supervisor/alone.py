@@ -23,8 +23,8 @@ def run_alone(name: str, settings: Settings, conf_file: Path | None, progress: P
     table = processes(settings)
     wanted = _named(name, table)
     markets.load(settings.markets_file)
-    refuse_impossible(settings, (wanted,))
     own = load_for(name, conf_file, settings.data_dir)
+    refuse_impossible(own, (wanted,))
     if special(own, wanted).user:
         raise BadSettings(
             f"process.{name}.user: `pit run` runs it as who you are: leave the setting out, or use `pit up`"

@@ -16,6 +16,7 @@ from pathlib import Path
 from setproctitle import setproctitle
 
 from conf.operations import Process
+from conf.paths import Paths
 from conf.ready import READY_FD
 from conf.rules import BadSettings
 from conf.settings import Settings
@@ -26,6 +27,7 @@ HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # systemd talks with the supervisor only
 SHARED_UMASK = 0o007  # processes of several users: what one makes, the others of the group may use
 NO_LIMIT = -1
+NR_OPEN = Path("/proc/sys/fs/nr_open")
 
 
 def become(wanted: Wanted, settings: Settings, parent_pid: int, tell_fd: int) -> None:
@@ -69,6 +71,8 @@ def refuse_impossible(settings: Settings, table: Iterable[Wanted]) -> None:
     """See that the machine can do what [process.NAME] and [supervisor] group ask for. Raises BadSettings."""
     is_root, allowed = os.geteuid() == 0, os.sched_getaffinity(0)
     group = settings.supervisor.group
+    if group and not is_root:
+        raise BadSettings("supervisor.group: only a supervisor that runs as root can share with a group")
     if group and not _is_known(grp.getgrnam, group):
         raise BadSettings(f"supervisor.group: there is no group {group}; `groupadd {group}` makes it")
     for wanted in table:
@@ -89,16 +93,23 @@ def refuse_impossible(settings: Settings, table: Iterable[Wanted]) -> None:
             _refuse_limit(f"{key}.{name}", getattr(own, name), resource.getrlimit(kind)[1], is_root=is_root)
 
 
-def share(folder: Path, group: str) -> None:
-    """Give a folder and all in it to a group, and what this process and others make in it later. Raises OSError."""
+def share(paths: Paths, group: str) -> None:
+    """Give the data folder and all in it to a group, and what this process and others make in it later. Raises OSError.
+
+    Only the supervisor writes names into the folder of logs, and what is in the data folder is moved by its owner only:
+    where a member could put a link, root would write where it leads.
+    """
+    folder = paths.data_dir
     os.umask(SHARED_UMASK)
     gid = grp.getgrnam(group).gr_gid
-    for path in (folder, *folder.rglob("*")):
+    for path in (folder, *folder.rglob("*"), paths.sockets_dir):
         if path.is_symlink():
             continue
         os.chown(path, -1, gid)
         mode = path.stat().st_mode & 0o777
         path.chmod(mode & 0o770 | (0o2070 if path.is_dir() else (mode & 0o600) >> 3))
+    folder.chmod(0o3770)
+    paths.logs_dir.chmod(0o2750)
 
 
 def _is_known(look_up: object, name: str) -> bool:
@@ -110,6 +121,8 @@ def _is_known(look_up: object, name: str) -> bool:
 
 
 def _refuse_limit(key: str, wanted: int, most: int, *, is_root: bool) -> None:
+    if key.endswith("file_limit") and wanted > (system := int(NR_OPEN.read_text())):
+        raise BadSettings(f"{key}: the limit of this machine is {system}; `sysctl fs.nr_open` raises it")
     is_too_much = most != resource.RLIM_INFINITY and (wanted == NO_LIMIT or wanted > most)
     if is_too_much and not is_root:
         raise BadSettings(f"{key}: the limit of this process is {most}; `ulimit -H` or systemd's Limit... raises it")

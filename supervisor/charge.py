@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import reduce
 from typing import Any
 
 from conf.settings import Settings
@@ -54,7 +55,7 @@ def marks(settings: Settings, wanted: Wanted) -> Marks:
     """The settings that a process goes by."""
     values: dict[str, object] = {}
     for name in wanted.reads:
-        value = getattr(settings, name)
+        value = reduce(getattr, name.split("."), settings)
         values |= (
             {f"{name}.{one.name}": getattr(value, one.name) for one in fields(value)}
             if is_dataclass(value)

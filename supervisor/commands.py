@@ -2,6 +2,8 @@
 
 import os
 import signal
+import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ from conf import markets
 from conf.options import configured
 from conf.rules import BadSettings
 from conf.settings import Settings, load_for
-from supervisor import control, lock
+from supervisor import alive, control, lock
 
 EXIT_NOT_RUNNING = 3
 DOWN_MARGIN_S = 5.0
@@ -43,6 +45,7 @@ def up(context: click.Context, settings: Settings, detach: bool) -> None:
     conf_file: Path | None = context.params["conf_file"]
     known = (markets.BadMarkets, BadSettings, lock.InUse, starting.AddressInUse, StartFailed, OSError)
     try:
+        alive.forget_stopped(settings.paths)
         with _progress() as progress:
             begin = starting.run_detached if detach else starting.run_foreground
             begin(settings, conf_file and conf_file.absolute(), progress)
@@ -63,7 +66,7 @@ def run(context: click.Context, settings: Settings, name: str) -> None:
     """
     from supervisor.alone import run_alone
 
-    known = (markets.BadMarkets, BadSettings, lock.InUse, OSError)
+    known = (markets.BadMarkets, BadSettings, lock.InUse)
     try:
         with _progress() as progress:
             code = run_alone(name, settings, context.params["conf_file"], progress)
@@ -76,6 +79,7 @@ def run(context: click.Context, settings: Settings, name: str) -> None:
 @configured
 def down(settings: Settings) -> None:
     """Stop the exchange and wait until its last process has ended."""
+    alive.mark_stopped(settings.paths)
     try:
         control.ask(settings.paths, {"do": "stop"})
     except control.NotRunning as error:
@@ -83,8 +87,8 @@ def down(settings: Settings) -> None:
         if not (pid := lock.holder_pid(settings.paths)):
             raise NotRunning(str(error)) from None
         os.kill(pid, signal.SIGTERM)
-    # First all that need the matcher end, then the matcher: each time it may take the whole patience.
-    if not lock.wait_free(settings.paths, 2 * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
+    # First all that need the matcher end, then the matcher, then who tells of that: each may take the whole patience.
+    if not lock.wait_free(settings.paths, 3 * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
         raise click.ClickException(f"processes still run in {settings.data_dir}; `pit logs supervisor` shows why")
 
 
@@ -140,11 +144,15 @@ def _restart(settings: Settings, name: str) -> None:
 
 
 def _restart_supervisor(settings: Settings) -> None:
-    from supervisor.again import FORM
-    from supervisor.up import prepare
+    from supervisor.again import FORM, with_program
 
-    with _progress() as progress:
-        prepare(settings, progress)  # a program that can't be imported and compiled must not take over
+    program = ask(settings, {"do": "program"})
+    check = with_program(program["executable"], program["path"], "from supervisor.up import check_program as it; it()")
+    try:  # a program that can't be imported and compiled must not take over
+        subprocess.run(check, check=True, capture_output=True, text=True, timeout=settings.supervisor.start_timeout_s)
+    except (OSError, subprocess.SubprocessError) as error:
+        why = (getattr(error, "stderr", "") or str(error)).strip()
+        raise click.ClickException(f"the program as it is installed now can't be started:\n{why}") from None
     before = ask(settings, {"do": "again", "form": FORM})["run_number"]
     deadline = time.monotonic() + settings.supervisor.start_timeout_s
     while True:
@@ -170,14 +178,17 @@ def check_conf(context: click.Context, settings: Settings) -> None:
 
     try:
         table = processes(settings)
-        refuse_impossible(settings, table)
         for wanted in table:
-            load_for(wanted.name, context.params["conf_file"], context.params["data_dir"])
+            own = load_for(wanted.name, context.params["conf_file"], context.params["data_dir"])
+            refuse_impossible(own, (wanted,))
     except BadSettings as error:
         raise click.UsageError(str(error)) from None
     click.echo(f'instance "{settings.instance}", data in {settings.data_dir}')
     click.echo(f"{settings.markets_file}: {len(listing.assets)} assets, {len(listing.markets)} markets")
     click.echo(f"processes: {', '.join(wanted.name for wanted in table)}")
+    conf_file: Path | None = context.params["conf_file"]
+    if conf_file is not None and settings.holds_secrets and conf_file.stat().st_mode & stat.S_IROTH:
+        click.echo(f"{conf_file} holds a password, and everybody on this machine can read it: chmod o= {conf_file}")
     click.echo("the settings are good")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ def answer(supervisor: Supervisor, request: control.Document) -> control.Documen
             return _reload(supervisor)
         case {"do": "restart", "name": str(name)}:
             return _restart(supervisor, name)
+        case {"do": "program"}:
+            return {"executable": sys.executable, "path": sys.path}
         case {"do": "again", "form": int(form)}:
             return _start_again(supervisor, form)
         case {"do": "snapshot"}:
@@ -77,7 +80,7 @@ def _reload(supervisor: Supervisor) -> control.Document:
     before = {name for name, charge in supervisor.charges.items() if not charge.seen.is_unwanted}
     _accept(supervisor)
     wanted = {name for name, charge in supervisor.charges.items() if not charge.seen.is_unwanted}
-    changed = {charge.name: keys for charge in supervisor.charges.values() if (keys := charge.changed_keys)}
+    changed = {name: keys for name in sorted(wanted) if (keys := supervisor.charges[name].changed_keys)}
     return {"begins": sorted(wanted - before), "ends": sorted(before - wanted), "changed_settings": changed}
 
 
@@ -86,6 +89,8 @@ def _restart(supervisor: Supervisor, name: str) -> control.Document:
     _known(supervisor, name)
     _accept(supervisor)
     charge = _known(supervisor, name)
+    if charge.seen.is_unwanted:
+        raise control.Refused(f"the settings don't name {name} any more: it ends")
     charge.seen = plan.ask_restart(charge.seen)
     return {"pid": charge.seen.pid}
 
@@ -122,6 +127,8 @@ def _accept(supervisor: Supervisor) -> None:
             raise BadSettings(
                 "instance, data_dir and processes_dir can't change while the exchange runs: `pit down`, `pit up`"
             )
+        if settings.supervisor.group != supervisor.settings.supervisor.group:
+            raise BadSettings("supervisor.group can't change while the exchange runs: `pit down`, `pit up`")
         supervisor.accept(settings)
     except (BadSettings, OSError) as error:
         raise control.Refused(str(error)) from None

@@ -3,7 +3,7 @@
 Two locks, both held by open files that children inherit: they last as long as any process of the exchange, so a
 second exchange can't begin while an orphan of the first still writes.
 
-    data_dir/lock                    flock; holds the supervisor's pid as text
+    data_dir/lock                    flock; holds the supervisor's pid, and when it began, as text
     @tradepit-INSTANCE               an abstract unix socket: the name of the shared memory is taken
 
 Without a supervisor (`pit run`), processes share the lock of the folder, and each holds one of its name beside it:
@@ -52,7 +52,7 @@ def take(paths: Paths, *, wait_s: float = 0.0) -> Held:
         os.close(file_fd)
         raise
     os.ftruncate(file_fd, 0)
-    os.pwrite(file_fd, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(file_fd, f"{os.getpid()} {_began(os.getpid())}\n".encode(), 0)
     return Held(file_fd, name)
 
 
@@ -60,7 +60,10 @@ def take_part(paths: Paths, name: str) -> tuple[int, int]:
     """Take the lock of one process, and a share in the folder's; two open files hold them. Raises InUse."""
     share_fd = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
     name_fd = os.open(paths.lock_file.with_name(f"{paths.lock_file.name}-{name}"), os.O_RDWR | os.O_CREAT, 0o644)
-    if not _try_lock(share_fd, fcntl.LOCK_SH):
+    deadline = time.monotonic() + DYING_S
+    while not (is_shared := _try_lock(share_fd, fcntl.LOCK_SH)) and time.monotonic() < deadline:
+        time.sleep(POLL_S)  # somebody may just be looking whether it is held
+    if not is_shared:
         why = (
             f"an exchange already runs in {paths.data_dir}; `pit down` ends it, `pit restart {name}` starts {name} anew"
         )
@@ -76,11 +79,10 @@ def take_part(paths: Paths, name: str) -> tuple[int, int]:
 def holder_pid(paths: Paths) -> int:
     """The pid of the supervisor that has taken the data folder; 0 when none lives."""
     try:
-        pid = int(paths.lock_file.read_text())
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        pid, began = (int(word) for word in paths.lock_file.read_text().split())
     except (OSError, ValueError):
         return 0
-    return pid if state != ZOMBIE and is_held(paths) else 0
+    return pid if _began(pid) == began and is_held(paths) else 0
 
 
 def is_held(paths: Paths) -> bool:
@@ -125,6 +127,15 @@ def _try_lock(fd: int, how: int = fcntl.LOCK_EX) -> bool:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
         return True
     return False
+
+
+def _began(pid: int) -> int | None:
+    """When a process began, in ticks since the machine did; None when it has ended. A number may be used again."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == ZOMBIE else int(rest[18])
 
 
 def take_name(instance: str) -> socket.socket:

@@ -64,8 +64,8 @@ class Rotation:
             with suppress(OSError):  # a log that can't be rotated must not end the exchange
                 is_old = 0 < limits.log_max_age_h * HOUR_S <= now - self._since(path)
                 rotate(path, 1 if is_old else limits.log_max_size, limits.log_keep_count)
-                if limits.log_keep_days:
-                    remove_older(path, now - limits.log_keep_days * DAY_S)
+                kept_since = now - limits.log_keep_days * DAY_S if limits.log_keep_days else 0.0
+                remove_older(path, kept_since, limits.log_keep_count)
 
     def _since(self, path: Path) -> float:
         """When a log began: with its last rotation, or, as far as this supervisor knows, with itself."""
@@ -73,10 +73,11 @@ class Rotation:
         return newest.stat().st_mtime if newest.exists() else self._begun_at
 
 
-def remove_older(path: Path, time_s: float) -> None:
-    """Remove the older logs that were rotated before a time."""
+def remove_older(path: Path, time_s: float, keep_count: int) -> None:
+    """Remove the older logs that were rotated before a time, or that are too many."""
     for older in path.parent.glob(f"{path.name}.*"):
-        if older.suffix[1:].isdigit() and older.stat().st_mtime < time_s:
+        number = older.suffix[1:]
+        if number.isdigit() and (int(number) > keep_count or older.stat().st_mtime < time_s):
             older.unlink(missing_ok=True)
 
 
@@ -84,22 +85,22 @@ def rotate(path: Path, max_size: int, keep_count: int) -> bool:
     """Move a log that has reached `max_size` bytes to NAME.log.1; return whether it had.
 
     Processes keep their log open, so the text is copied and the file emptied: what is written in between is lost.
-    A disk that has no room for the copy leaves all as it was.
+    A disk that has no room for the copy, or a log that may not be emptied, leaves all as it was. Raises OSError.
     """
     if size(path) < max_size:
         return False
     copy = path.with_name(f"{path.name}.copy")
-    try:
-        shutil.copyfile(path, copy)
-    except OSError:
-        copy.unlink(missing_ok=True)
-        return False
-    for number in range(keep_count - 1, 0, -1):
-        older = path.with_name(f"{path.name}.{number}")
-        if older.exists():
-            older.replace(path.with_name(f"{path.name}.{number + 1}"))
-    copy.replace(path.with_name(f"{path.name}.1"))
-    with path.open("r+b") as file:
+    with path.open("r+b") as file:  # first: a copy each turn of what can't be emptied would push out all older ones
+        try:
+            shutil.copyfile(path, copy)
+        except OSError:
+            copy.unlink(missing_ok=True)
+            return False
+        for number in range(keep_count - 1, 0, -1):
+            older = path.with_name(f"{path.name}.{number}")
+            if older.exists():
+                older.replace(path.with_name(f"{path.name}.{number + 1}"))
+        copy.replace(path.with_name(f"{path.name}.1"))
         file.truncate(0)
     return True
 

@@ -20,7 +20,7 @@ from conf.ready import BEAT, READY
 from conf.settings import Settings
 from supervisor import act, control, desk, logs, notify, plan
 from supervisor.again import Handover
-from supervisor.become import refuse_impossible
+from supervisor.become import HANDLED_SIGNALS, refuse_impossible
 from supervisor.charge import NOWHERE, Charge, marks
 from supervisor.plan import Kill, Phase, Start, Terminate
 from supervisor.table import Wanted, processes
@@ -74,6 +74,8 @@ class Supervisor:
         self._is_hurried = False
         self._is_reaping_due = earlier is not None
         self._failure = ""
+        self._selector.register(self.listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._wake_in, selectors.EVENT_READ, self._take_signals)
         self.accept(settings)
         if earlier:
             self._take_over(earlier)
@@ -84,10 +86,8 @@ class Supervisor:
         With `is_again_due` it returns while everything runs: the supervisor is to start anew.
         """
         self._catch_signals()
-        self._selector.register(self.listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._wake_in, selectors.EVENT_READ, self._take_signals)
         turned_at = time.monotonic()
-        while not self.is_again_due and not (self.is_stopping and not self._is_any_left):
+        while not self._is_leaving() and not (self.is_stopping and not self._is_any_left):
             self._act(time.monotonic())
             for key, _ in self._selector.select(TICK_S):
                 key.data(key.fileobj)
@@ -101,6 +101,7 @@ class Supervisor:
             self._watchdog.turn(now)
             self._rotate_logs(now)
         if self.is_again_due:
+            self._act(time.monotonic())  # who has just died need not wait for the next run
             return
         self._remove_sockets()
         if self._failure:
@@ -116,8 +117,9 @@ class Supervisor:
         Raises BadSettings and OSError, and then has changed nothing.
         """
         table = self._table(settings)
-        refuse_impossible(settings, table)
         own = {wanted.name: self._reload(wanted.name) for wanted in table}
+        for wanted in table:
+            refuse_impossible(own[wanted.name], (wanted,))
         before, self.charges = self.charges, {}
         for wanted in table:
             charge = before.pop(wanted.name, None) or Charge(wanted=wanted, settings=own[wanted.name])
@@ -147,6 +149,17 @@ class Supervisor:
             self._say(f"stopping: {why}")
             notify.tell(STOPPING=1)
         self.is_stopping = True
+        self.is_again_due = False  # the next run would not know that it is to stop
+
+    def _is_leaving(self) -> bool:
+        """Whether the supervisor is to start anew now; then signals that come from here on wait for its next run."""
+        if self.is_again_due:
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+            with contextlib.suppress(BlockingIOError):
+                self._take_signals(self._wake_in)
+            if not self.is_again_due:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+        return self.is_again_due
 
     @property
     def _is_any_left(self) -> bool:
@@ -206,7 +219,8 @@ class Supervisor:
         # Reaping closes pipes; that must wait for the pipes that this turn has found readable.
         self._is_reaping_due |= signal.SIGCHLD in numbers
         if any(number in numbers for number in STOP_SIGNALS):
-            self._is_hurried = self.is_stopping
+            # A terminal that closes sends SIGHUP more than once, and systemd SIGTERM after `pit down`: not impatience.
+            self._is_hurried |= self.is_stopping and signal.SIGINT in numbers
             self.stop("signal received")
 
     def _reap(self) -> None:
@@ -264,20 +278,24 @@ class Supervisor:
             self._rotation.turn(self.settings.paths.log_files(), self.settings.supervisor, time.time())
 
     def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # gone already, or no room for another open file
             connection, _ = listener.accept()
             if len(self._received) >= CONNECTIONS_MAX:
-                connection.close()
-                return
+                self._hang_up(next(iter(self._received)))  # who has been silent longest makes room
             connection.setblocking(False)
             self._received[connection] = b""
             self._selector.register(connection, selectors.EVENT_READ, self._serve)
 
     def _serve(self, connection: socket.socket) -> None:
+        if connection not in self._received:
+            return  # hung up in this turn
         rest = control.serve(connection, self._received[connection], partial(desk.answer, self))
         if rest is not None:
             self._received[connection] = rest
-            return
+        else:
+            self._hang_up(connection)
+
+    def _hang_up(self, connection: socket.socket) -> None:
         self._selector.unregister(connection)
         del self._received[connection]
         connection.close()
@@ -299,18 +317,23 @@ class Supervisor:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         signal.set_wakeup_fd(self._wake_out.fileno())
-        for number in (*STOP_SIGNALS, signal.SIGCHLD):
+        for number in HANDLED_SIGNALS:
             signal.signal(number, lambda *_: None)  # the number arrives through the wake-up socket
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, signal.SIGCHLD))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
 
     def _take_over(self, earlier: Handover) -> None:
         """Go on with the processes of the run before."""
         for kept in earlier.charges:
-            if (charge := self.charges.get(kept["name"])) is None:
-                continue
+            name = kept["name"]
+            if name not in self.charges:  # the settings have stopped naming it, and it may not have ended yet
+                self.charges[name] = Charge(wanted=Wanted(name=name, module=""), settings=self.settings)
+                kept["seen"]["is_unwanted"] = True
+            charge = self.charges[name]
             charge.take_over(kept)
             if charge.told_fd != NOWHERE:
                 self._listen_to(charge, charge.told_fd)
+        os.close(earlier.listener_fd)
+        self._drop_unwanted()
         self._forgive(time.monotonic())
         self._say(f"the supervisor has started anew, for the {self.run_number - 1}. time")
 

@@ -123,7 +123,11 @@ def _decide_stopping(
     wanted: Wanted, table: Sequence[Wanted], seen: Mapping[str, Seen], limits: Limits, now: float
 ) -> Action | None:
     mine = seen[wanted.name]
-    is_needed = any(seen[other.name].pid for other in table if wanted.name in other.after)
+    is_needed = any(
+        seen[other.name].pid
+        for other in table
+        if wanted.name in other.after or (wanted.ends_last and not other.ends_last)
+    )
     if not mine.pid or is_needed:
         return None
     if mine.terminated_at is None:
@@ -193,7 +197,8 @@ def end(seen: Seen, limits: Limits, now: float) -> Seen:
 
 def want(seen: Seen, *, is_wanted: bool) -> Seen:
     """The settings name it, or don't name it any more."""
-    return replace(seen, is_unwanted=not is_wanted)
+    is_back = seen.is_unwanted and is_wanted and bool(seen.pid)  # it was told to end: that is no failure of it
+    return replace(seen, is_unwanted=not is_wanted, is_restart_asked=seen.is_restart_asked or is_back)
 
 
 def forgive(seen: Seen, now: float) -> Seen:

@@ -20,8 +20,9 @@ class Wanted:
     after: tuple[str, ...] = ()
     index: int | None = None  # of one among equals: the second argument of their `main`
     nice: int = 0  # how far it steps back for the others when CPUs are short
-    reads: tuple[str, ...] = ()  # the settings that it goes by: sections, or keys at the top of the file
+    reads: tuple[str, ...] = ()  # the settings that it goes by: whole sections, or keys
     counted_by: str = ""  # the setting that says how many equals there are; it does not concern each of them
+    ends_last: bool = False  # when all are stopped, it stays until the others have ended
 
     @property
     def kind(self) -> str:
@@ -30,7 +31,7 @@ class Wanted:
 
 
 BEHIND_TRADING = 5  # what may wait a moment, while nobody waits for it to trade
-KINDS = ("matcher", "recorder", "history", "courier", "market", "http", "ws", "admin")
+KINDS = ("alertcenter", "matcher", "recorder", "history", "courier", "market", "http", "ws", "admin")
 RETELLING = ("bus", "matcher")  # events that are gone are made again, in memory of the matcher's capacities
 
 
@@ -53,6 +54,13 @@ def _everything(settings: Settings) -> list[Wanted]:
     matcher = ("matcher",)
     return [
         Wanted(
+            name="alertcenter",
+            module="persist.alertcenter",
+            nice=BEHIND_TRADING,
+            ends_last=True,
+            reads=("alert", "bus"),
+        ),
+        Wanted(
             name="matcher",
             module="engine.matcher",
             reads=("markets_file", "journal", "events", "snapshot", "bus", "matcher"),
@@ -71,7 +79,7 @@ def _everything(settings: Settings) -> list[Wanted]:
                 module="persist.history",
                 after=matcher,
                 nice=BEHIND_TRADING,
-                reads=("history", "bus"),
+                reads=("history", "bus", "supervisor.heartbeat_timeout_s"),
                 counted_by="history.processes",
             ),
         ),
@@ -99,7 +107,7 @@ def _everything(settings: Settings) -> list[Wanted]:
                 name="ws",
                 module="gateways.ws.process",
                 after=matcher,
-                reads=("ws", "kafka", "bus", "history", "market"),
+                reads=("ws", "kafka", "bus", "history", "market", "supervisor.stop_timeout_s"),
                 counted_by="ws.workers",
             ),
         ),

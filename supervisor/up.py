@@ -16,12 +16,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn, TextIO
 
 from bus import endpoints
 from conf import markets
 from conf.alert import alert
+from conf.operations import Kafka
+from conf.paths import Paths
+from conf.rules import BadSettings
 from conf.settings import Settings, load, load_for
 from supervisor import act, lock, logs
 from supervisor.again import Handover, start_again, taken_over
@@ -32,6 +36,7 @@ from supervisor.table import processes
 
 HEALTH_TIMEOUT_S = 10.0
 HEALTH_POLL_S = 0.02
+SETTINGS_POLL_S = 0.25
 OPEN_FILES_COUNT = 65_536
 EXAMPLE = '{"id": 1, "method": "market.list", "params": []}'
 
@@ -96,10 +101,10 @@ def _run(
     markets.load(settings.markets_file)
     refuse_impossible(settings, processes(settings))
     settings.paths.make()
-    if settings.supervisor.group:
-        share(settings.data_dir, settings.supervisor.group)
     held = lock.take(settings.paths, wait_s=settings.supervisor.stop_timeout_s)
     try:
+        if settings.supervisor.group:
+            share(settings.paths, settings.supervisor.group)  # not before: another may run here
         refuse_used_addresses(settings)
         _allow_open_files()
         prepare(settings, progress)
@@ -122,18 +127,39 @@ def prepare(settings: Settings, progress: Progress) -> None:
     progress("", 1, 1)
 
 
+def check_program() -> None:
+    """See that the program can be imported and compiled, whatever the settings ask for."""
+    for settings in (Settings(), replace(Settings(), kafka=Kafka(brokers="127.0.0.1:1"))):
+        prepare(settings, lambda *_: None)
+
+
 def go_on(handover_fd: int) -> NoReturn:
     """As the program that the supervisor became (supervisor/again.py): go on with the exchange that runs."""
     earlier = taken_over(handover_fd)
     held = lock.Held(earlier.lock_file_fd, socket.socket(fileno=earlier.lock_name_fd))
-    settings = load(earlier.conf_file, earlier.data_dir)
-    prepare(settings, lambda *_: None)
-    say = _speaker(settings, sys.stdout if earlier.is_on_terminal else None)
     reload = _reload(earlier.conf_file, earlier.data_dir)
-    supervisor = Supervisor(settings, reload, say, lambda: None, earlier=earlier)
+    while (supervisor := _gone_on(earlier, reload)) is None:
+        time.sleep(SETTINGS_POLL_S)
     _supervise(supervisor, held, earlier.conf_file, is_on_terminal=earlier.is_on_terminal)
     held.release()
     sys.exit(0)
+
+
+def _gone_on(earlier: Handover, reload: Reload) -> Supervisor | None:
+    """The supervisor's next run; None while the settings are wrong, which they became after they had been checked.
+
+    To end here would end the exchange. A signal to end it does.
+    """
+    try:
+        settings = reload(None)
+        prepare(settings, lambda *_: None)
+        say = _speaker(settings, sys.stdout if earlier.is_on_terminal else None)
+        return Supervisor(settings, reload, say, lambda: None, earlier=earlier)
+    except (BadSettings, OSError) as error:
+        if signal.sigpending() & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
+            raise
+        alert(Paths(earlier.data_dir, ""), "supervisor", f"it watches nothing until the settings are good: {error}")
+        return None
 
 
 def _supervise(supervisor: Supervisor, held: lock.Held, conf_file: Path | None, *, is_on_terminal: bool) -> None:
@@ -164,7 +190,14 @@ def _supervise(supervisor: Supervisor, held: lock.Held, conf_file: Path | None, 
 
 def _reload(conf_file: Path | None, data_dir: Path) -> Reload:
     def reload(name: str | None) -> Settings:
-        return load(conf_file, data_dir) if name is None else load_for(name, conf_file, data_dir)
+        if name is not None:
+            return load_for(name, conf_file, data_dir)
+        settings = load(conf_file, data_dir)
+        try:
+            markets.load(settings.markets_file)  # a matcher that is restarted with a bad one would not come back
+        except markets.BadMarkets as error:
+            raise BadSettings(str(error)) from None
+        return settings
 
     return reload
 
@@ -211,10 +244,12 @@ def _speaker(settings: Settings, terminal: TextIO | None) -> Callable[[str], Non
 
     def say(text: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
-        with contextlib.suppress(OSError):  # a full disk or a closed terminal must not end the exchange
+        # A full disk or a closed terminal must not end the exchange, nor one of them silence the other.
+        with contextlib.suppress(OSError):
+            logs.append(path, line)
+        with contextlib.suppress(OSError):
             if terminal is not None:
                 print(line, file=terminal, flush=True)
-            logs.append(path, line)
 
     return say
 
@@ -222,10 +257,15 @@ def _speaker(settings: Settings, terminal: TextIO | None) -> Callable[[str], Non
 def refuse_used_addresses(settings: Settings) -> None:
     """See that nobody listens on what the processes will listen on. Raises AddressInUse."""
     kinds = {wanted.kind for wanted in processes(settings)}
-    binds = {"http": settings.http.bind, "ws": settings.ws.bind, "admin": settings.admin.bind}
-    for kind, bind in binds.items():
-        if kind in kinds:
-            _refuse_used_address(f"{kind}.bind", bind)
+    for kind, key, bind, protocol in (
+        ("http", "http.bind", settings.http.bind, socket.SOCK_STREAM),
+        ("ws", "ws.bind", settings.ws.bind, socket.SOCK_STREAM),
+        ("admin", "admin.bind", settings.admin.bind, socket.SOCK_STREAM),
+        ("alertcenter", "alert.bind", settings.alert.bind, socket.SOCK_STREAM),
+        ("alertcenter", "alert.bind", settings.alert.bind, socket.SOCK_DGRAM),
+    ):
+        if kind in kinds and bind:
+            _refuse_used_address(key, bind, protocol)
     for name, endpoint in endpoints.ENDPOINTS.items():
         if endpoint.bound_by not in kinds:
             continue
@@ -236,11 +276,12 @@ def refuse_used_addresses(settings: Settings) -> None:
                 _refuse_used_address(key, address.removeprefix("tcp://"))
 
 
-def _refuse_used_address(key: str, bind: str) -> None:
+def _refuse_used_address(key: str, bind: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
     host, _, port = bind.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family, kind) as probe:
+        if kind is socket.SOCK_STREAM:  # of datagrams, two could share the address, and one would get them all
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), int(port)))
         except OSError as error:

@@ -40,7 +40,7 @@ def main() -> int:
     fail_forks(int(os.environ.get("FORKS_FAIL", "0")))
     settings.paths.make()
     if settings.supervisor.group:
-        share(settings.data_dir, settings.supervisor.group)
+        share(settings.paths, settings.supervisor.group)
     held = lock.take(settings.paths, wait_s=5)
     try:
         say = partial(print, flush=True)

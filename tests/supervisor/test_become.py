@@ -56,7 +56,8 @@ def test_a_process_runs_as_its_user_and_shares_with_the_group(tmp_path: Path) ->
     assert (a["user_id"], a["group_id"], a["umask"]) == (nobody.pw_uid, nobody.pw_gid, 0o007)
     assert (b["user_id"], b["umask"]) == (0, 0o007)
     assert tmp_path.stat().st_gid == nobody.pw_gid
-    assert tmp_path.stat().st_mode & 0o7777 == 0o2770
+    assert tmp_path.stat().st_mode & 0o7777 == 0o3770
+    assert (tmp_path / "logs").stat().st_mode & 0o7777 == 0o2750
 
 
 @pytest.mark.skipif(not is_root, reason="only root can change the user")

@@ -46,7 +46,6 @@ def is_past(until_s: float) -> bool:
 def test_market_data_from_kafka_is_the_recorded_one(path: Path, tmp_path: Path, broker: Broker) -> None:
     market = {**OFTEN_FLUSHED, **KAFKA, "skip_first_deal": True}
     with exchange(tmp_path, listing=player.listing(path), market=market, kafka=kafka(broker)) as running:
-        wait_answering(running)
         host, _, port = running.settings.http.bind.rpartition(":")
         calls = list(player.play(path, host, int(port), lambda: running.wait_stored("recorder", "market")))
     different = [call for call in calls if not call.agrees]
@@ -64,7 +63,6 @@ def test_clients_are_told_from_kafka_what_was_recorded(
     ws = {**UNCACHED_WS, **KAFKA, "auth_url": auth_url, "sign_url": auth_url}
     settings = {"http": UNCACHED_HTTP, "ws": ws, "market": MARKET, "kafka": kafka(broker)}
     with exchange(tmp_path, listing=player.listing(path), **settings) as running:
-        wait_answering(running)
         recording, binds = ws_player.load(path), (running.settings.http.bind, running.settings.ws.bind)
         ws_player.Player(recording, *binds, lambda: running.wait_stored("recorder", "market")).play()
 
@@ -190,12 +188,6 @@ def asked(running: Running, method: str, *params: object) -> Any:
     """The result; None when there is nobody to ask, which gets an empty body (CONTRACT 1.2)."""
     _, body = running.post(json.dumps({"id": 1, "method": method, "params": params}).encode())
     return json.loads(body)["result"] if body else None
-
-
-def wait_answering(running: Running) -> None:
-    """Until market data is there; the first topic takes Kafka a moment, longer than others wait for this process."""
-    name = running.call("market.list")[0]["name"]
-    wait_for(running, lambda: asked(running, "market.last", name) is not None)
 
 
 def wait_for(running: Running, is_so: Callable[[], bool]) -> None:

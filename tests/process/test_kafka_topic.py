@@ -113,13 +113,17 @@ def test_the_topic_of_another_exchange_is_not_written_to(tmp_path: Path, broker:
 def test_what_is_listed_is_there_before_anything_happens_and_after_a_change(
     tmp_path: Path, broker: Broker, topic: str
 ) -> None:
-    one = {"assets": [{"name": name, "prec_save": 8, "prec_show": 8} for name in ("USD", "BTC")], "markets": []}
-    market = {"name": "BTCUSD", "stock": {"name": "BTC", "prec": 4}, "money": {"name": "USD", "prec": 4}}
-    with exchange(tmp_path, kafka={"brokers": broker.address, "events_topic": topic}, listing=one) as running:
-        wait_listed(broker, topic, [])
-        (tmp_path / "markets.json").write_text(json.dumps(one | {"markets": [market]}))
-        running.pit("restart", "matcher")
+    assets = [{"name": name, "prec_save": 8, "prec_show": 8} for name in ("USD", "BTC")]
+    one, other = (
+        {"name": name, "stock": {"name": stock, "prec": 4}, "money": {"name": money, "prec": 4}}
+        for name, stock, money in (("BTCUSD", "BTC", "USD"), ("USDBTC", "USD", "BTC"))
+    )
+    listing = {"assets": assets, "markets": [one]}
+    with exchange(tmp_path, kafka={"brokers": broker.address, "events_topic": topic}, listing=listing) as running:
         wait_listed(broker, topic, ["BTCUSD"])
+        (tmp_path / "markets.json").write_text(json.dumps(listing | {"markets": [one, other]}))
+        running.pit("restart", "matcher")
+        wait_listed(broker, topic, ["BTCUSD", "USDBTC"])
 
 
 def wait_listed(broker: Broker, topic: str, names: list[str]) -> None:

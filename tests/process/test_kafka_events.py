@@ -19,6 +19,7 @@ import pytest
 from tests.golden import player, ws_player
 from tests.process.broker import Broker
 from tests.process.exchange import PATIENCE_S, POLL_S, Running, exchange, free_ports
+from tests.process.test_golden import DEPTH_CACHE_MS
 from tests.process.test_golden_ws import MARKET, UNCACHED_HTTP, UNCACHED_WS, auth_url  # noqa: F401  # a fixture
 from tests.process.test_kill import ASSETS, OFTEN, Killer
 from tests.process.test_market import LOAD_S, OFTEN_FLUSHED, RATES, RECORDED, Varied, check_market, pid_of
@@ -45,7 +46,8 @@ def is_past(until_s: float) -> bool:
 @pytest.mark.parametrize("path", RECORDED[-1:], ids=lambda path: path.stem)
 def test_market_data_from_kafka_is_the_recorded_one(path: Path, tmp_path: Path, broker: Broker) -> None:
     market = {**OFTEN_FLUSHED, **KAFKA, "skip_first_deal": True}
-    with exchange(tmp_path, listing=player.listing(path), market=market, kafka=kafka(broker)) as running:
+    http = {"depth_cache_ms": DEPTH_CACHE_MS}
+    with exchange(tmp_path, listing=player.listing(path), market=market, http=http, kafka=kafka(broker)) as running:
         host, _, port = running.settings.http.bind.rpartition(":")
         calls = list(player.play(path, host, int(port), lambda: running.wait_stored("recorder", "market")))
     different = [call for call in calls if not call.agrees]

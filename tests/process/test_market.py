@@ -26,6 +26,7 @@ from tests.golden import player
 from tests.golden.player import Call
 from tests.process.exchange import PATIENCE_S, POLL_S, Running, exchange
 from tests.process.load import FRAME_COUNT, Load
+from tests.process.test_golden import DEPTH_CACHE_MS
 from tests.process.test_kill import ASSETS, OFTEN, Killer
 from tests.reference.klines import Row, Tape
 
@@ -60,7 +61,8 @@ def deals_of(frame: Frame) -> Records:
 def test_every_reply_is_the_recorded_one(path: Path, tmp_path: Path) -> None:
     """The original has left out the first deal of its life (CONTRACT 4.4, 10.1 D16): so do we, when we are told to."""
     settings = {**OFTEN_FLUSHED, "skip_first_deal": True}
-    with exchange(tmp_path, listing=player.listing(path), market=settings) as running:
+    http = {"depth_cache_ms": DEPTH_CACHE_MS}
+    with exchange(tmp_path, listing=player.listing(path), market=settings, http=http) as running:
         host, _, port = running.settings.http.bind.rpartition(":")
         calls = list(player.play(path, host, int(port), lambda: running.wait_stored("market")))
     different = [call for call in calls if not call.agrees]

@@ -3,6 +3,7 @@
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,14 @@ from supervisor.table import processes
 from supervisor.up import AddressInUse, refuse_used_addresses
 from tests.process.exchange import free_ports
 
+# Nothing of these listens where an exchange of this machine may.
+OFF: dict[str, Any] = {
+    "http": Http(bind=f"127.0.0.1:{free_ports(1)[0]}"),
+    "ws": Ws(bind=f"127.0.0.1:{free_ports(1)[0]}"),
+    "admin": Admin(bind=""),
+    "alert": Alert(bind=""),
+}
+
 
 @pytest.mark.parametrize("offset", [0, 3, 4, 5, 68])
 def test_every_port_of_the_bus_must_be_free(tmp_path: Path, offset: int) -> None:
@@ -19,8 +28,7 @@ def test_every_port_of_the_bus_must_be_free(tmp_path: Path, offset: int) -> None
         port = taken.getsockname()[1] - offset
         settings = Settings(
             data_dir=tmp_path,
-            http=Http(bind=f"127.0.0.1:{free_ports(1)[0]}"),
-            alert=Alert(bind=""),
+            **OFF,
             bus=Bus(bind=f"tcp://127.0.0.1:{port}"),
             history=History(processes=2),
         )
@@ -38,8 +46,7 @@ def test_an_address_of_http_that_is_taken_is_refused(tmp_path: Path) -> None:
 def test_the_admin_ports_address_must_be_free_unless_it_is_off(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
-        http, ws = (f"127.0.0.1:{port}" for port in free_ports(2))
-        settings = Settings(data_dir=tmp_path, http=Http(bind=http), ws=Ws(bind=ws), admin=Admin(bind=bind))
+        settings = Settings(data_dir=tmp_path, **OFF | {"admin": Admin(bind=bind)})
         with pytest.raises(AddressInUse, match=f"^admin.bind: {bind} can't be listened on"):
             refuse_used_addresses(settings)
         refuse_used_addresses(replace(settings, admin=Admin(bind="")))
@@ -57,7 +64,6 @@ def test_an_address_of_alerts_that_is_taken_is_refused(tmp_path: Path, kind: soc
         if kind is socket.SOCK_STREAM:
             taken.listen()
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
-        http, ws = (f"127.0.0.1:{port}" for port in free_ports(2))
-        settings = Settings(data_dir=tmp_path, http=Http(bind=http), ws=Ws(bind=ws), alert=Alert(bind=bind))
+        settings = Settings(data_dir=tmp_path, **OFF | {"alert": Alert(bind=bind)})
         with pytest.raises(AddressInUse, match=f"^alert.bind: {bind} can't be listened on"):
             refuse_used_addresses(settings)

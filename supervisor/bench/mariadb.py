@@ -74,6 +74,11 @@ class MariaDb:
             return f"MariaDB {cursor.fetchall()[0][0]}"
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and not ended since."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Of the running server."""
         assert self._process is not None, "it does not run"

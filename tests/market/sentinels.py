@@ -42,6 +42,11 @@ class Server:
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of the running server, 0 when it does not run."""
+        return 0 if self._process is None else self._process.pid
+
     def start(self, *more: str) -> None:
         """Start it, with more arguments, and wait until it answers."""
         assert self._process is None, "it runs"

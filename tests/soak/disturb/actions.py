@@ -1,0 +1,111 @@
+"""What can go wrong: each action is done, and says how to see that all is right again."""
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple
+
+import psutil
+
+from supervisor import control
+from supervisor.control import NotRunning, Refused
+from tests.soak.disturb.probes import Probe, answers, is_ready, probe_of, rows
+from tests.soak.servers import Servers
+
+HANGS_A_ROUND, RESTARTS_A_ROUND = 2, 3
+HISTORY_QUESTION = ("order.finished_detail", 1)
+
+
+class Action(NamedTuple):
+    """`do` returns the probe that says when it is over; it is done in one thread, one at a time."""
+
+    kind: str  # what the report counts together
+    target: str
+    do: Callable[[], Probe]
+
+
+def a_round(servers: Servers, draw: random.Random) -> list[Action]:
+    """Every kill and every trouble of a server once, some hangs and restarts, in any order."""
+    names = list(rows(servers.running))
+    actions = [
+        *(Action("kill", name, partial(kill, servers, name)) for name in names),
+        *(Action("hang", name, partial(hang, servers, name)) for name in draw.sample(names, HANGS_A_ROUND)),
+        *(Action("restart", name, partial(restart, servers, name)) for name in draw.sample(names, RESTARTS_A_ROUND)),
+        Action("kill", "http worker", partial(kill_worker, servers)),
+        Action("restart", "MariaDB", partial(restart_mariadb, servers)),
+        Action("kill", "MariaDB", partial(kill_mariadb, servers)),
+        Action("failover", "Redis", partial(fail_over, servers)),
+        Action("reload", "nginx", partial(reload_nginx, servers)),
+        Action("snapshot", "matcher", partial(snapshot, servers)),
+    ]
+    draw.shuffle(actions)
+    return actions
+
+
+def kill(servers: Servers, name: str) -> Probe:
+    """SIGKILL, with the processes that it has started."""
+    pid = int(rows(servers.running)[name]["pid"])
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    return probe_of(servers.running, name, pid)
+
+
+def kill_worker(servers: Servers) -> Probe:
+    """SIGKILL for what serves HTTP, while what starts it lives."""
+    for worker in psutil.Process(int(rows(servers.running)["http"]["pid"])).children():
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    return probe_of(servers.running, "http", 0)
+
+
+def hang(servers: Servers, name: str) -> Probe:
+    """SIGSTOP: it is there, and does nothing, until the supervisor finds that out."""
+    pid = int(rows(servers.running)[name]["pid"])
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGSTOP)
+    return lambda: is_ready(servers.running, name, pid)
+
+
+def restart(servers: Servers, name: str) -> Probe:
+    """In order, as `pit restart` does."""
+    pid = int(rows(servers.running)[name]["pid"])
+    with suppress(NotRunning, Refused):
+        control.ask(servers.running.settings.paths, {"do": "restart", "name": name})
+    return lambda: is_ready(servers.running, name, pid)
+
+
+def restart_mariadb(servers: Servers) -> Probe:
+    """The history's store goes in order, and comes back."""
+    servers.mariadb.stop()
+    servers.mariadb.start()
+    return lambda: answers(servers.running.settings.http.bind, *HISTORY_QUESTION)
+
+
+def kill_mariadb(servers: Servers) -> Probe:
+    """It crashes, and recovers."""
+    servers.mariadb.kill()
+    servers.mariadb.start()
+    return lambda: answers(servers.running.settings.http.bind, *HISTORY_QUESTION)
+
+
+def fail_over(servers: Servers) -> Probe:
+    """The master of Redis dies: the Sentinels choose the other one, which the first then follows."""
+    dead = servers.redis.kill_master()
+    servers.redis.mend(dead)
+    return lambda: True
+
+
+def reload_nginx(servers: Servers) -> Probe:
+    """New workers take over; the old ones stay until their clients are gone."""
+    os.kill(servers.front.pid, signal.SIGHUP)
+    return lambda: True
+
+
+def snapshot(servers: Servers) -> Probe:
+    """What the next replay begins with."""
+    with suppress(NotRunning, Refused):
+        control.ask(servers.running.settings.paths, {"do": "snapshot"})
+    return lambda: True

@@ -63,6 +63,14 @@ ENDPOINTS = {
             tcp_offset=4,  # of the first history process; the others follow
             about="a CALL in, an ANSWER back: finished orders, deals, balance changes",
         ),
+        Endpoint(
+            name="alerts",
+            bound="PULL",
+            connects="PUSH",
+            high_water_count=100,  # times the largest line of an alert
+            tcp_offset=68,  # behind the last history process that there can be
+            about="lines of JSON, each an alert (conf/alert_record.py); no answer",
+        ),
     )
 }
 

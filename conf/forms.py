@@ -47,6 +47,17 @@ def is_history_store(text: str) -> bool:
     return text == "sqlite" or (parts is not None and (parts[2] is None or is_address(parts[1] + parts[2])))
 
 
+def is_mail_server(text: str) -> bool:
+    """Whether `text` is "smtp://user:password@host:port", "smtps://..." or one without user or port; or nothing."""
+    parts = re.fullmatch(r"smtps?://(?:[^\s@/:]+:[^\s@/:]+@)?([^\s@/:]+|\[[0-9a-fA-F:.]+\])(:\d+)?", text, re.ASCII)
+    return text == "" or (parts is not None and (parts[2] is None or is_address(parts[1] + parts[2])))
+
+
+def is_mail_address(text: str) -> bool:
+    """Whether `text` is a plain "name@host"."""
+    return re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}", text, re.ASCII) is not None
+
+
 def is_file_or_sentinel(text: str) -> bool:
     """Whether `text` is "file" or says where Sentinels are."""
     if re.fullmatch(SENTINEL_FORM, text, re.ASCII) is None:
@@ -57,6 +68,7 @@ def is_file_or_sentinel(text: str) -> bool:
 ADDRESS = {"form": is_address, "form_text": "host:port"}
 OPTIONAL_ADDRESS = {"form": lambda text: text == "" or is_address(text), "form_text": '"" or host:port'}
 URL = {"form": matches(r"https?://[^\s/]+\S*"), "form_text": "an http:// or https:// address"}
+OPTIONAL_URL = {"form": matches(r"(?:https?://[^\s/]+\S*)?"), "form_text": '"", or an http:// or https:// address'}
 FILE_OR_SENTINEL = {
     "form": is_file_or_sentinel,
     "form_text": "`file`, or sentinel://host:port,host:port/master/database",

@@ -49,7 +49,18 @@ class Paths:
 
     @property
     def alerts_file(self) -> Path:
+        """The alerts; older ones in alerts.jsonl.1 and so on."""
         return self.data_dir / "alerts.jsonl"
+
+    @property
+    def alert_positions_dir(self) -> Path:
+        """How far each way by which alerts leave is in those files."""
+        return self.data_dir / "alertcenter"
+
+    @property
+    def alert_socket(self) -> Path:
+        """Where the alertcenter takes what could not be written."""
+        return self.sockets_dir / "alertcenter.sock"
 
     @property
     def lock_file(self) -> Path:
@@ -65,7 +76,7 @@ class Paths:
     def sockets_dir(self) -> Path:
         """Under the data folder, or, when that path is too long for a unix socket, a private folder in /tmp."""
         wanted = self.data_dir.absolute() / "sockets"
-        if len(os.fsencode(wanted)) + len("/commands.sock") <= SOCKET_PATH_MAX:
+        if len(os.fsencode(wanted)) + len("/alertcenter.sock") <= SOCKET_PATH_MAX:
             return wanted
         digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"tradepit-{os.getuid()}-{digest}"

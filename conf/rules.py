@@ -36,6 +36,7 @@ class Rule:
     choices: tuple[str, ...] = ()
     form: Callable[[str], bool] | None = None
     form_text: str = ""
+    is_secret: bool = False  # it may hold a password: it is never shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,8 @@ class Section:
         for name, kind, rule in rules(type(self)):
             value = getattr(self, name)
             if not accepts(kind, rule, value):
-                raise BadSettings(f"{name}: {needed(kind, rule)} is needed, not {_shown(value)!r}")
+                shown = "what it is set to" if rule.is_secret else repr(_shown(value))
+                raise BadSettings(f"{name}: {needed(kind, rule)} is needed, not {shown}")
 
 
 def _shown(value: object) -> object:
@@ -101,7 +103,8 @@ def rules(section: type[Section]) -> list[tuple[str, Any, Rule]]:
 def accepts(kind: Any, rule: Rule, value: object) -> bool:
     """Whether `value` has the type and keeps the rule of a setting."""
     if kind in (tuple[str, ...], tuple[int, ...]):
-        return isinstance(value, tuple) and all(type(item) is get_args(kind)[0] for item in value)
+        is_right = isinstance(value, tuple) and all(type(item) is get_args(kind)[0] for item in value)
+        return is_right and (rule.form is None or all(map(rule.form, cast(tuple[str, ...], value))))
     if kind is Path:
         return isinstance(value, Path)
     if kind is float and type(value) is int:

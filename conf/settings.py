@@ -223,12 +223,12 @@ class Ws(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Bus(Section):
-    """The ZeroMQ sockets of the matcher, the market and the history processes."""
+    """The ZeroMQ sockets of the matcher, the market and the history processes, and of the alertcenter."""
 
     bind: str = setting(
         "ipc",
         "`ipc`: sockets under `data_dir` for this user only. `tcp://host:port`: that port and the three after it, and "
-        "one more for each of `[history] processes`; there is no authentication",
+        "one more for each of `[history] processes`, and the 68th after it for alerts; there is no authentication",
         form=is_bus_address,
         form_text=f"`ipc` or tcp://host:port, with a port up to {BUS_PORT_MAX}",
     )
@@ -362,6 +362,11 @@ class Settings(Section):
     def consumers(self) -> tuple[str, ...]:
         """The processes that store what they make of events: the event log keeps what these have not stored yet."""
         return ("recorder", "market")
+
+    @property
+    def holds_secrets(self) -> bool:
+        """Whether something in them is nobody else's business."""
+        return bool("@" in self.history.store or "@" in self.alert.smtp or self.alert.webhook_url)
 
     @property
     def paths(self) -> Paths:

@@ -69,4 +69,4 @@ class Watch:
             self._alert(f"the history is stored again after {after_s:.1f} s, {self.behind_count:,} events are left")
 
     def _alert(self, text: str) -> None:
-        alert(self._paths, self._name, text)
+        alert(self._paths, self._name, text, level=3)

@@ -30,6 +30,7 @@ COMMANDS = {
     "journal": Entry("engine.journal_commands:journal", "Verify and show the journal."),
     "audit": Entry("engine.audit_command:command", "Build the state again from the disk and prove it."),
     "history": Entry("persist.commands:history", "Look after the history: make its store, export it."),
+    "alerts": Entry("persist.alert_commands:alerts", "Show the last alerts; see whether they arrive where they go."),
     "market": Entry("market.commands:market", "Make market data anew from all events, bring in older candles."),
     "replay": Entry("market.replay:command", "Play recorded order flow of a real exchange."),
     "bench": Entry("supervisor.bench:command", "Measure the core, the bus, HTTP, history, market data."),

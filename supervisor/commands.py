@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,8 +67,8 @@ def down(settings: Settings) -> None:
         if not (pid := lock.holder_pid(settings.paths)):
             raise NotRunning(str(error)) from None
         os.kill(pid, signal.SIGTERM)
-    # First all that need the matcher end, then the matcher: each time it may take the whole patience.
-    if not lock.wait_free(settings.paths, 2 * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
+    # First all that need the matcher end, then the matcher, then who tells of that: each may take the whole patience.
+    if not lock.wait_free(settings.paths, 3 * settings.supervisor.stop_timeout_s + DOWN_MARGIN_S):
         raise click.ClickException(f"processes still run in {settings.data_dir}; `pit logs supervisor` shows why")
 
 
@@ -121,8 +122,9 @@ def show_logs(settings: Settings, name: str, follow: bool, line_count: int) -> N
 
 
 @click.command("check-conf")
+@click.pass_context
 @configured
-def check_conf(settings: Settings) -> None:
+def check_conf(context: click.Context, settings: Settings) -> None:
     """Check the settings and the markets file; say what would run."""
     try:
         listing = markets.load(settings.markets_file)
@@ -130,6 +132,9 @@ def check_conf(settings: Settings) -> None:
         raise click.UsageError(str(error)) from None
     click.echo(f'instance "{settings.instance}", data in {settings.data_dir}')
     click.echo(f"{settings.markets_file}: {len(listing.assets)} assets, {len(listing.markets)} markets")
+    conf_file: Path | None = context.params["conf_file"]
+    if conf_file is not None and settings.holds_secrets and conf_file.stat().st_mode & stat.S_IROTH:
+        click.echo(f"{conf_file} holds a password, and everybody on this machine can read it: chmod o= {conf_file}")
     click.echo("the settings are good")
 
 

@@ -120,7 +120,11 @@ def _decide_stopping(
     wanted: Wanted, table: Sequence[Wanted], seen: Mapping[str, Seen], limits: Limits, now: float
 ) -> Action | None:
     mine = seen[wanted.name]
-    is_needed = any(seen[other.name].pid for other in table if wanted.name in other.after)
+    is_needed = any(
+        seen[other.name].pid
+        for other in table
+        if wanted.name in other.after or (wanted.ends_last and not other.ends_last)
+    )
     if not mine.pid or is_needed:
         return None
     if mine.terminated_at is None:

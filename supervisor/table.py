@@ -18,6 +18,7 @@ class Wanted:
     after: tuple[str, ...] = ()
     index: int | None = None  # of one among equals: the second argument of their `main`
     nice: int = 0  # how far it steps back for the others when CPUs are short
+    ends_last: bool = False  # when all are stopped, it stays until the others have ended
 
 
 BEHIND_TRADING = 5  # what may wait a moment, while nobody waits for it to trade
@@ -27,6 +28,7 @@ def processes(settings: Settings) -> tuple[Wanted, ...]:
     """All processes of an exchange; who must be ready first stands first."""
     matcher = ("matcher",)
     return (
+        Wanted(name="alertcenter", module="persist.alertcenter", nice=BEHIND_TRADING, ends_last=True),
         Wanted(name="matcher", module="engine.matcher"),
         Wanted(name="recorder", module="persist.recorder", after=matcher, nice=BEHIND_TRADING),
         *(

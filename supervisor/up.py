@@ -150,6 +150,9 @@ def refuse_used_addresses(settings: Settings) -> None:
     """See that nobody listens on what the processes will listen on. Raises AddressInUse."""
     _refuse_used_address("http.bind", settings.http.bind)
     _refuse_used_address("ws.bind", settings.ws.bind)
+    if settings.alert.bind:
+        _refuse_used_address("alert.bind", settings.alert.bind)
+        _refuse_used_address("alert.bind", settings.alert.bind, socket.SOCK_DGRAM)
     if settings.bus.bind == "ipc":
         return
     for name in endpoints.ENDPOINTS:
@@ -158,11 +161,12 @@ def refuse_used_addresses(settings: Settings) -> None:
             _refuse_used_address("bus.bind", address.removeprefix("tcp://"))
 
 
-def _refuse_used_address(key: str, bind: str) -> None:
+def _refuse_used_address(key: str, bind: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
     host, _, port = bind.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family, kind) as probe:
+        if kind is socket.SOCK_STREAM:  # of datagrams, two could share the address, and one would get them all
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), int(port)))
         except OSError as error:

@@ -1,6 +1,10 @@
 """Alerts: one JSON line each, the same text once in a while, and no harm from a disk that refuses."""
 
 import json
+import re
+import socket
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import pytest
 
 from conf import alert as module
 from conf.alert import REPEAT_S, alert
+from conf.alert_record import TEXT_MAX
 from conf.paths import Paths
 
 
@@ -20,10 +25,26 @@ def lines(paths: Paths) -> list[dict[str, str]]:
     return [json.loads(line) for line in paths.alerts_file.read_text().splitlines()]
 
 
+def test_an_alert_tells_its_place(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, "main")
+    assert alert(paths, "matcher", "here", now=0.5)
+
+    def wrapped() -> None:
+        alert(paths, "matcher", "there", now=0.5, level=2)
+
+    wrapped()
+    here, there = (line["where"] for line in lines(paths))
+    assert re.fullmatch(r"conf/test_alert\.py:\d+\(test_an_alert_tells_its_place\)", here)
+    assert re.fullmatch(r"conf/test_alert\.py:\d+\(test_an_alert_tells_its_place\)", there)
+    assert here != there
+
+
 def test_an_alert_is_a_line_in_the_file_and_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = Paths(tmp_path, "main")
     assert alert(paths, "matcher", "the disk is full", now=0.5)
-    assert lines(paths) == [
+    (line,) = lines(paths)
+    assert line.pop("where").startswith("conf/test_alert.py:")
+    assert [line] == [
         {
             "time": "1970-01-01T00:00:00.500000+00:00",
             "instance": "main",
@@ -52,6 +73,55 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert alert(Paths(tmp_path / "gone", "main"), "matcher", "full", now=1.0)
     assert "could not be written" in capsys.readouterr().err
+
+
+def test_what_the_disk_refuses_is_handed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = Paths(tmp_path / "gone", "main")
+    paths.sockets_dir.mkdir(parents=True)
+    paths.alerts_file.mkdir()  # a folder where the file should be
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taker:
+        taker.bind(str(paths.alert_socket))
+        assert alert(paths, "matcher", "full", now=1.0)
+        assert json.loads(taker.recv(65_536))["text"] == "full"
+    assert "the alertcenter has it" in capsys.readouterr().err
+
+
+def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, "main")
+    paths.alerts_file.write_bytes(b'{"time": "2026')
+    assert alert(paths, "matcher", "whole", now=1.0)
+    first, second = paths.alerts_file.read_bytes().splitlines()
+    assert (first, json.loads(second)["text"]) == (b'{"time": "2026', "whole")
+
+
+def test_a_long_text_is_cut_and_says_so(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, "main")
+    assert alert(paths, "matcher", "\N{GREEK SMALL LETTER PI}" * 1_000_000, now=1.0)
+    (line,) = lines(paths)
+    assert len(line["text"]) == TEXT_MAX
+    assert line["text"].endswith("... (1,000,000 characters)")
+
+
+def test_lines_of_many_processes_stay_whole_while_the_file_is_renamed(tmp_path: Path) -> None:
+    """Each writes its own; somebody renames the file again and again."""
+    count, writers = 300, 4
+    code = (
+        "import sys; from pathlib import Path; from conf.alert import append\n"
+        f"for number in range({count}): append(Path(sys.argv[1]), f'{{sys.argv[2]}} {{number}}\\n'.encode())"
+    )
+    path = tmp_path / "alerts.jsonl"
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(path), str(index)]) for index in range(writers)]
+    renamed_count = 0
+    while any(process.poll() is None for process in processes):
+        with suppress(FileNotFoundError):
+            path.rename(tmp_path / f"old-{renamed_count:06}")
+            renamed_count += 1
+    assert all(process.returncode == 0 for process in processes)
+    assert renamed_count > 1
+    found = [line for file in sorted(tmp_path.iterdir()) for line in file.read_text().splitlines()]
+    for index in range(writers):
+        mine = [int(line.split()[1]) for line in found if line.split()[0] == str(index)]
+        assert mine == list(range(count))
 
 
 def test_a_stderr_that_refuses_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

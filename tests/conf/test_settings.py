@@ -35,6 +35,7 @@ brokers = ""
 store = "file"
 """
 
+MAIL_SERVER = '"", smtp://host:port or smtps://user:password@host:port (`@` in a password is %40)'
 REFUSED = [
     ('instence = "x"', "instence: there is no such setting; the nearest is instance"),
     ('[jurnal]\nsync = "always"', "jurnal: there is no such setting; the nearest is journal"),
@@ -66,6 +67,16 @@ REFUSED = [
         '[history]\nstore = "mysql://u:p@h:65536/d"',
         "history.store: `sqlite`, or mysql://user:password@host:port/database",
     ),
+    ('[alert]\nsmtp = "smtp://user:s3cret@h:port"', f"alert.smtp: {MAIL_SERVER} is needed, not what it is set to"),
+    ('[alert]\nsmtp = "http://h"', "alert.smtp: "),
+    ('[alert]\nsmtp = "smtp://h"', "alert.mail_from and mail_to: both are needed with smtp"),
+    ('[alert]\nmail_to = ["a@b", "c"]', "alert.mail_to: a list of name@host in quotes is needed, not ('a@b', 'c')"),
+    ('[alert]\nmail_from = "A <a@b>"', 'alert.mail_from: "" or name@host is needed'),
+    (
+        '[alert]\nwebhook_url = "hooks.example.com/s3cret"',
+        'alert.webhook_url: "", or an http:// or https:// address is needed, not what it is set to',
+    ),
+    ('[alert]\nbind = "4444"', "alert.bind: \"\" or host:port is needed, not '4444'"),
     ('[market]\nstore = "sentinel://a:1,b:65536/m/0"', "market.store: `file`, or sentinel://host:port,host:port/"),
     ('[market]\ntime_zone = "Mars/Olympus"', "market.time_zone: a name of the IANA time zone database is needed"),
     ("[matcher]\ncpu = -3", "matcher.cpu: an integer from -2 to 4095 is needed, not -3"),

@@ -139,6 +139,7 @@ def write_conf(folder: Path, **sections: Any) -> Path:
         "matcher": {"cpu": CPU_ANY},
         "journal": {"segment_size": SEGMENT_SIZE_LEAST},
         "events": {"segment_size": SEGMENT_SIZE_LEAST},
+        "alert": {"bind": ""},
     }
     lines = [f'instance = "{instance}"']
     for name in document | sections:

@@ -17,7 +17,7 @@ from supervisor import lock
 from tests.process.exchange import PIT, START_TIMEOUT_S, Running, exchange, write_conf
 
 PATIENCE_S = 60.0
-NAMES = ("matcher", "recorder", "history-0", "market", "http", "ws-0")
+NAMES = ("alertcenter", "matcher", "recorder", "history-0", "market", "http", "ws-0")
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,26 @@ def test_wrong_settings_are_exit_code_2_with_the_key(conf_file: Path, command: s
     assert "exchange.toml: http.bnid: there is no such setting; the nearest is http.bind" in result.output
 
 
+def test_a_password_that_everybody_can_read_is_told(conf_file: Path) -> None:
+    warning = "holds a password, and everybody on this machine can read it"
+    conf_file.chmod(0o644)
+    assert warning not in pit("check-conf", "--conf", conf_file).output
+    conf_file.write_text('[history]\nstore = "mysql://user:s3cret@h/d"\n')
+    result = pit("check-conf", "--conf", conf_file)
+    assert (result.exit_code, warning in result.output, "s3cret" in result.output) == (0, True, False)
+    conf_file.chmod(0o640)
+    assert warning not in pit("check-conf", "--conf", conf_file).output
+
+
+def test_alerts_of_an_exchange_that_never_ran(conf_file: Path) -> None:
+    result = pit("alerts", "--conf", conf_file)
+    assert (result.exit_code, "there are no alerts in" in result.output) == (0, True)
+    result = pit("alerts", "--conf", conf_file, "test")
+    assert (result.exit_code, "--conf and --data come after test" in result.output) == (2, True)
+    result = pit("alerts", "test", "--conf", conf_file)  # there is not even a folder
+    assert (result.exit_code, "file: failed" in result.output) == (1, True)
+
+
 def test_a_missing_file_is_exit_code_2(tmp_path: Path) -> None:
     result = pit("check-conf", "--conf", tmp_path / "gone.toml")
     assert result.exit_code == 2

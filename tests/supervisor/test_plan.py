@@ -77,6 +77,21 @@ def test_stopping(what: str, matcher: Seen, http: Seen, actions: list[Action]) -
 
 
 @pytest.mark.parametrize(
+    ("others", "actions"),
+    [
+        ((READY, READY), [Terminate("http")]),
+        ((READY, GONE), [Terminate("matcher")]),
+        ((STOPPING, GONE), []),
+        ((GONE, GONE), [Terminate("alertcenter")]),
+    ],
+)
+def test_who_tells_of_the_others_ends_last(others: tuple[Seen, Seen], actions: list[Action]) -> None:
+    table = (Wanted(name="alertcenter", module="a", ends_last=True), *TABLE)
+    seen = dict(zip(("matcher", "http"), others, strict=True)) | {"alertcenter": READY}
+    assert plan.plan(table, seen, LIMITS, NOW, stopping=True) == actions
+
+
+@pytest.mark.parametrize(
     ("seen", "wanted"),
     [
         (WAITING, Phase.WAITING),

@@ -19,9 +19,9 @@ from persist import mysql_schema
 from supervisor.bench.mariadb import MariaDb
 from tests.market.sentinels import dumped
 from tests.process.exchange import Running
-from tests.soak.checks.digests import Chain
+from tests.soak.checks.digests import Chain, digest
 from tests.soak.load.ws import NAMES, Watcher
-from tests.soak.servers import DATABASE, Servers
+from tests.soak.servers import DATABASE, TOPICS, Kafka, Servers
 from tests.soak.wanted.history import row_digest
 from tests.soak.wanted.journal import Balances
 
@@ -44,6 +44,7 @@ class Gathered:
     redis: dict[str, Any] = field(default_factory=dict)
     position: Any = None
     tables: dict[str, Chain] = field(default_factory=dict)
+    topics: dict[str, Chain] = field(default_factory=dict)
     alerts: list[str] = field(default_factory=list)
 
 
@@ -73,6 +74,7 @@ def of_exchange(servers: Servers, catalog: Catalog, users: list[int], watcher: W
 def of_stores(servers: Servers, gathered: Gathered) -> None:
     """What the stores hold, and the alerts."""
     gathered.tables = dict(mysql_tables(servers.mariadb))
+    gathered.topics = {topic: _messages(servers.kafka, topic) for topic in TOPICS}
     with servers.redis.master.client(DATABASE) as client:
         gathered.redis = {key: value for key, value in dumped(client).items() if key.startswith("k:")}
     gathered.position = json.loads(gathered.redis.pop(POSITION_KEY, "null"))
@@ -93,6 +95,11 @@ def mysql_tables(mariadb: MariaDb) -> Iterator[tuple[str, Chain]]:
                         chain += row_digest(dict(zip(columns, row, strict=True)))
                 if chain:
                     yield name, chain
+
+
+def _messages(kafka: Kafka, topic: str) -> Chain:
+    """All messages that came since the soak began."""
+    return Chain(b"".join(digest(json.loads(value)) for value in kafka.broker.rest(topic, kafka.begin[topic])))
 
 
 def _on_bus(running: Running, catalog: Catalog, users: list[int]) -> Balances:

@@ -221,6 +221,7 @@ class Soak:
             clients.check_updates(known, wanted.commands),
             clients.check_answers([*known.wrong, *self._nuisance.wrong], known.answered.total(), nuisances),
             stores.check_history(wanted.rows.tables, gathered.tables),
+            stores.check_topics(wanted.messages.topics, gathered.topics),
             stores.check_redis(
                 wanted.market.keys(), market.stored(gathered.redis), gathered.last_number, gathered.position
             ),

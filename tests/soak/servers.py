@@ -11,13 +11,17 @@ from pathlib import Path
 import psutil
 
 from supervisor.bench.mariadb import MariaDb, private
+from supervisor.bench.tansu import Tansu
 from tests.market.sentinels import Group, sentinels
+from tests.process.broker import OTHER, Broker
 from tests.process.exchange import Running, write_conf
 from tests.process.nginx import Front, nginx
 from tests.process.ws_client import authority
+from tests.soak.disturb.proxy import Proxy
 from tests.soak.load.prices import LISTING
 
-DATABASE = 0  # of Redis
+DATABASE, ALERT_DATABASE = 0, 1  # of Redis
+TOPICS = ("deals", "orders", "balances")
 MARIADB_OPTIONS = ("--innodb-buffer-pool-size=128M", "--innodb-log-file-size=64M")
 HEARTBEAT_TIMEOUT_S = 3.0
 SEGMENT_SIZE = 16 << 20
@@ -37,6 +41,7 @@ class Servers:
     running: Running
     mariadb: MariaDb
     redis: Group
+    kafka: "Kafka"
     front: Front
 
     def outside_pids(self) -> dict[str, int]:
@@ -44,9 +49,42 @@ class Servers:
         found = {"mariadb": self.mariadb.pid if self.mariadb.is_running else 0, "nginx": self.front.pid}
         for index, server in enumerate(self.redis.data):
             found[f"redis-{index}"] = server.pid
+        if self.kafka.broker.private is not None:
+            found["kafka"] = self.kafka.broker.private.pid
         workers = psutil.Process(self.front.pid).children()
         found |= {f"nginx worker {index}": worker.pid for index, worker in enumerate(workers)}
         return {name: pid for name, pid in found.items() if pid}
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """A broker, and what of it can be disturbed: the proxy before a private one."""
+
+    broker: Broker
+    proxy: Proxy | None
+    begin: dict[str, int]  # where its topics ended before
+
+    @property
+    def address(self) -> str:
+        """The setting [kafka] brokers that names it."""
+        return self.broker.address if self.proxy is None else self.proxy.address
+
+
+@contextmanager
+def kafka(folder: Path) -> Iterator[Kafka]:
+    """A private broker behind a proxy, or the one of TRADEPIT_KAFKA. Raises NoTansu."""
+    if OTHER:
+        broker = Broker(None)
+        yield Kafka(broker, None, broker.ends(*TOPICS))
+        return
+    with Proxy() as proxy:
+        tansu = Tansu(folder, proxy.port)
+        tansu.start()
+        proxy.target_port = tansu.port
+        try:
+            yield Kafka(Broker(tansu), proxy, dict.fromkeys(TOPICS, 0))
+        finally:
+            tansu.kill()
 
 
 @contextmanager
@@ -56,6 +94,7 @@ def servers(folder: Path) -> Iterator[Servers]:
         auth_url = stack.enter_context(authority())
         mariadb = stack.enter_context(private(folder / "mariadb", MARIADB_OPTIONS))
         redis = stack.enter_context(sentinels(_made(folder / "redis")))
+        broker = stack.enter_context(kafka(folder / "kafka"))
         conf_file = write_conf(
             folder / "exchange",
             listing=LISTING,
@@ -66,6 +105,8 @@ def servers(folder: Path) -> Iterator[Servers]:
             matcher=CAPACITIES,
             history={"store": mariadb.address()},
             market={"store": redis.address(DATABASE), "flush_interval_s": 0.5},
+            kafka={"brokers": broker.address},
+            alert={"store": redis.address(ALERT_DATABASE), "bind": ""},
             supervisor={
                 "restart_count_max": 1000,
                 "restart_window_s": 1.0,
@@ -77,7 +118,7 @@ def servers(folder: Path) -> Iterator[Servers]:
         running.pit("up", "--detach")
         stack.callback(_down, running)
         front = stack.enter_context(nginx(folder / "nginx", running.settings))
-        yield Servers(running, mariadb, redis, front)
+        yield Servers(running, mariadb, redis, broker, front)
 
 
 def _made(folder: Path) -> Path:

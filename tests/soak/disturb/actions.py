@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -13,9 +14,11 @@ import psutil
 from supervisor import control
 from supervisor.control import NotRunning, Refused
 from tests.soak.disturb.probes import Probe, answers, is_ready, probe_of, rows
+from tests.soak.disturb.proxy import Proxy
 from tests.soak.servers import Servers
 
 HANGS_A_ROUND, RESTARTS_A_ROUND = 2, 3
+CUT_OFF_S, PAUSE_S = 1.0, 3.0
 HISTORY_QUESTION = ("order.finished_detail", 1)
 
 
@@ -38,6 +41,7 @@ def a_round(servers: Servers, draw: random.Random) -> list[Action]:
         Action("restart", "MariaDB", partial(restart_mariadb, servers)),
         Action("kill", "MariaDB", partial(kill_mariadb, servers)),
         Action("failover", "Redis", partial(fail_over, servers)),
+        *_broker_actions(servers),
         Action("reload", "nginx", partial(reload_nginx, servers)),
         Action("snapshot", "matcher", partial(snapshot, servers)),
     ]
@@ -95,6 +99,31 @@ def fail_over(servers: Servers) -> Probe:
     """The master of Redis dies: the Sentinels choose the other one, which the first then follows."""
     dead = servers.redis.kill_master()
     servers.redis.mend(dead)
+    return lambda: True
+
+
+def _broker_actions(servers: Servers) -> list[Action]:
+    """One that is killed forgets all messages, and one that is not ours is left alone: then there is nothing to do."""
+    tansu = servers.kafka.broker.private
+    if servers.kafka.proxy is None or tansu is None:
+        return []
+    return [
+        Action("cut off", "Kafka", partial(cut_off, servers.kafka.proxy)),
+        Action("pause", "Kafka", partial(pause, tansu.pid)),
+    ]
+
+
+def cut_off(proxy: Proxy) -> Probe:
+    """All its connections break, and none is taken for a while."""
+    proxy.cut(CUT_OFF_S)
+    return lambda: True
+
+
+def pause(pid: int) -> Probe:
+    """It is there, and does nothing for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(PAUSE_S)
+    os.kill(pid, signal.SIGCONT)
     return lambda: True
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from conf.settings import Settings
+
 COMMANDS_TIMEOUT_MS = 1_000  # a gateway answers 504 after it (CONTRACT 1.2)
 HEALTH_TIMEOUT_MS = 500
 LINGER_MS = 0
@@ -83,5 +85,17 @@ def address(bind: str, sockets_dir: Path, name: str, index: int = 0) -> str:
     endpoint = ENDPOINTS[name]
     if bind == "ipc":
         return f"ipc://{sockets_dir}/{name}{index or ''}.sock"
+    return _port_after(bind, endpoint.tcp_offset + index)
+
+
+def place(settings: Settings, name: str, index: int = 0) -> str:
+    """The same by the settings, which may have market and history on other machines."""
+    elsewhere = {"market": settings.bus.market, "history": settings.bus.history}.get(name)
+    if elsewhere:
+        return _port_after(elsewhere, index)
+    return address(settings.bus.bind, settings.paths.sockets_dir, name, index)
+
+
+def _port_after(bind: str, count: int) -> str:
     host, _, port = bind.rpartition(":")
-    return f"{host}:{int(port) + endpoint.tcp_offset + index}"
+    return f"{host}:{int(port) + count}"

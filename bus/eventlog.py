@@ -49,7 +49,11 @@ NOTHING = np.zeros(0, np.uint8)
 
 
 class Gone(Exception):
-    """The events asked for are no longer, or not yet again, in the log."""
+    """The events asked for are no longer, or not yet again, in the log, which starts with `first_number`."""
+
+    def __init__(self, text: str, first_number: int) -> None:
+        super().__init__(text)
+        self.first_number = first_number
 
 
 class Writer:
@@ -345,7 +349,8 @@ class Reader:
                     self._segment, self._position = segment, position
                     return segment
         self._segment = None
-        raise Gone(f"event {number} is not in the log any more, it starts with {self.first_number}")
+        first_number = self.first_number
+        raise Gone(f"event {number} is not in the log any more, it starts with {first_number}", first_number)
 
 
 def replay(reader: Reader, after_number: int) -> Iterator[bytes]:

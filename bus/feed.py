@@ -73,7 +73,8 @@ class Replay:
             if answer is None or answer.total <= after_number:
                 return
             if answer.first > after_number + 1:
-                raise Gone(f"event {after_number + 1} is gone from the matcher's log, which starts with {answer.first}")
+                text = f"event {after_number + 1} is gone from the matcher's log, which starts with {answer.first}"
+                raise Gone(text, answer.first)
 
     def close(self) -> None:
         """Close the socket."""
@@ -137,9 +138,11 @@ class Feed:
                 yield frame
 
     @property
-    def socket(self) -> Any:
-        """The SUB socket, to be polled beside others. `receive` until it returns None when it is readable."""
-        return self._socket
+    def fd(self) -> int:
+        """A file descriptor to be polled beside others. `receive` until it returns None when it is readable, or it
+        may not become so again: it is a ZeroMQ socket's.
+        """
+        return int(self._socket.getsockopt(zmq.FD))
 
     def receive(self, timeout_ms: int) -> Frame | None:
         """The next events, or None when none came in time. Raises Gone when some can't be had any more."""

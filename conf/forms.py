@@ -66,6 +66,10 @@ def is_file_or_sentinel(text: str) -> bool:
 
 
 ADDRESS = {"form": is_address, "form_text": "host:port"}
+OTHER_BUS_ADDRESS = {
+    "form": lambda text: text == "" or (text != "ipc" and is_bus_address(text)),
+    "form_text": f'"" or tcp://host:port, with a port up to {BUS_PORT_MAX}',
+}
 OPTIONAL_ADDRESS = {"form": lambda text: text == "" or is_address(text), "form_text": '"" or host:port'}
 URL = {"form": matches(r"https?://[^\s/]+\S*"), "form_text": "an http:// or https:// address"}
 OPTIONAL_URL = {"form": matches(r"(?:https?://[^\s/]+\S*)?"), "form_text": '"", or an http:// or https:// address'}

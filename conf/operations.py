@@ -18,10 +18,18 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Kafka(Section):
-    """Messages for other systems, in ViaBTC's form. Not there yet: checked, not used."""
+    """Messages for other systems, in ViaBTC's form: the topics deals, orders and balances."""
 
     brokers: str = setting(
         "", 'addresses with commas between them; "" is off', form=is_broker_list, form_text='"" or host:port,host:port'
+    )
+    start: str = setting(
+        "first",
+        "where a topic begins that was never sent to: `first` is the exchange's first event, `now` sends what comes",
+        choices=("first", "now"),
+    )
+    backlog_alert_count: int = setting(
+        1_000_000, "events that are not in Kafka yet at which an alert goes out", least=1_000, most=1 << 40
     )
     events_topic: str = setting(
         "",

@@ -40,6 +40,16 @@ class Paths:
         return self.data_dir / "market.db"
 
     @property
+    def courier_file(self) -> Path:
+        """How far the courier is in the topics of Kafka."""
+        return self.data_dir / "courier.json"
+
+    @property
+    def resend_file(self) -> Path:
+        """What the courier is asked to send again."""
+        return self.data_dir / "courier-resend.json"
+
+    @property
     def snapshots_dir(self) -> Path:
         return self.data_dir / "snapshots"
 

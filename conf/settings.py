@@ -16,6 +16,7 @@ from conf.forms import (
     BUS_PORT_MAX,
     FILE_OR_SENTINEL,
     OPTIONAL_ADDRESS,
+    OTHER_BUS_ADDRESS,
     URL,
     is_bus_address,
     is_history_store,
@@ -113,6 +114,18 @@ class Http(Section):
     )
 
 
+BUS, KAFKA = EVENTS_SOURCES = ("bus", "kafka")
+
+
+def _events(who: str) -> Any:
+    return setting(
+        "bus",
+        f"where {who} events come from. `bus`: the event log and sockets of the matcher's machine. `kafka`: `[kafka] "
+        "events_topic`, for a host that reaches Kafka only (docs/hosts.md)",
+        choices=EVENTS_SOURCES,
+    )
+
+
 def _interval_ms(what: str) -> Any:
     return setting(100, f"milliseconds from one look at what each {what} tells to the next", least=1, most=60_000)
 
@@ -123,6 +136,7 @@ class Ws(Section):
 
     bind: str = setting("127.0.0.1:8090", "address to listen on", **ADDRESS)
     workers: int = setting(1, "processes, which share the address; limits are of each process", least=1, most=256)
+    events: str = _events("its")
     auth_url: str = setting(
         "http://127.0.0.1:8000/internal/exchange/user/auth", "who checks the token of server.auth", **URL
     )
@@ -232,6 +246,17 @@ class Bus(Section):
         form=is_bus_address,
         form_text=f"`ipc` or tcp://host:port, with a port up to {BUS_PORT_MAX}",
     )
+    market: str = setting(
+        "",
+        "where the market process answers and is asked, if it runs on another machine than the matcher: "
+        'tcp://host:port of that machine, the same in the settings of all; "" is beside the others',
+        **OTHER_BUS_ADDRESS,
+    )
+    history: str = setting(
+        "",
+        "the same for history: the port of its first process, each further one on the port after it",
+        **OTHER_BUS_ADDRESS,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,6 +321,7 @@ class MarketData(Section):
     store: str = setting(
         "file", "`file`: market.db under `data_dir`. `sentinel://`: ViaBTC's keys in Redis", **FILE_OR_SENTINEL
     )
+    events: str = _events("its")
     time_zone: str = setting(
         "UTC",
         "whose midnight begins days, weeks and months, like Europe/London; days that are stored are not made anew",
@@ -361,7 +387,9 @@ class Settings(Section):
     @property
     def consumers(self) -> tuple[str, ...]:
         """The processes that store what they make of events: the event log keeps what these have not stored yet."""
-        return ("recorder", "market")
+        market = ("market",) if self.market.events == BUS else ()
+        courier = ("courier",) if self.kafka.brokers else ()
+        return ("recorder", *market, *courier)
 
     @property
     def holds_secrets(self) -> bool:
@@ -389,11 +417,23 @@ def load(path: Path | None = None, data_dir: Path | None = None) -> Settings:
     base = (path.parent if path else Path()).absolute()
     try:
         settings = parse(Settings, document)
+        _see_together(settings)
         markets_file = _markets_file(base / settings.markets_file, is_set="markets_file" in document)
     except BadSettings as error:
         raise BadSettings(f"{path}: {error}" if path else str(error)) from None
     chosen = data_dir.absolute() if data_dir else base / settings.data_dir
     return replace(settings, data_dir=chosen, markets_file=markets_file)
+
+
+def _see_together(settings: Settings) -> None:
+    """Check what one setting needs of another. Raises BadSettings."""
+    kafka = settings.kafka
+    for name, source in (("market", settings.market.events), ("ws", settings.ws.events)):
+        if source == KAFKA and not (kafka.brokers and kafka.events_topic):
+            raise BadSettings(
+                f'{name}.events: "{KAFKA}" needs [kafka] brokers and [kafka] events_topic, the same as where the '
+                f'matcher runs; or leave it "{BUS}"'
+            )
 
 
 def every_section() -> list[type[Section]]:

@@ -7,7 +7,7 @@ newest snapshot that is old enough, and gives the same events with the same numb
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from bus import feed
 from bus.eventfiles import first_of, segments
@@ -53,9 +53,9 @@ class Events:
         return self._retold is not None
 
     @property
-    def socket(self) -> Any:
-        """The feed's SUB socket, to be polled beside others; after events were made again it is another one."""
-        return self._feed.socket
+    def fd(self) -> int:
+        """The feed's file descriptor, to be polled beside others; after events were made again it is another one."""
+        return self._feed.fd
 
     def receive(self, timeout_ms: int) -> Frame | None:
         """The next events, or None when none came in time. Raises NotRetold."""

@@ -6,13 +6,12 @@ It works under every WSGI server. Ours (gateways/worker.py) answers POST without
 from __future__ import annotations
 
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import falcon
 import gevent
 
-from bus.endpoints import address
+from bus.endpoints import place
 from bus.methods import Backend
 from engine.reader import Reader
 from gateways.heads import Cors
@@ -34,11 +33,10 @@ class Backends:
     an Rpc for POST, pages for GET."""
 
     def __init__(self, settings: Settings) -> None:
-        place = partial(address, settings.bus.bind, settings.paths.sockets_dir)
-        self.link = Link(place("commands"))
+        self.link = Link(place(settings, "commands"))
         others = {
-            Backend.HISTORY: Link(*(place("history", index) for index in range(settings.history.processes))),
-            Backend.MARKET: Link(place("market")),
+            Backend.HISTORY: Link(*(place(settings, "history", index) for index in range(settings.history.processes))),
+            Backend.MARKET: Link(place(settings, "market")),
         }
         state = State(Reader(settings.paths.state_name), self.link)
         self.rpc = Rpc(state, self.link, others, depth_cache_ms=settings.http.depth_cache_ms)

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable
 
 from bus.catalog import Catalog
-from bus.eventlog import Reader
+from bus.eventlog import Gone
 from bus.messages import Frame
 from conf.alert import alert
 from conf.settings import Settings
-from engine.retelling import Events, NotRetold
+from engine.retelling import NotRetold
 from market.board import Board
 from market.keeper import NAME
+from market.sources import Source
 from market.store import Loaded
 
 SWEEP_INTERVAL_S = 3_600.0
@@ -21,17 +22,22 @@ class Follower:
     """A board and its events; `clock` gives seconds since 1970."""
 
     def __init__(
-        self, settings: Settings, loaded: Loaded, catalog: Catalog, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        source: Source,
+        loaded: Loaded,
+        catalog: Catalog,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
+        self._source = source
         self._clock = clock
         self._sweep_at = 0.0  # by that clock
-        self._log = Reader(settings.paths.events_dir)
-        self._target_number = self._log.durable_number
+        self._target_number = source.last_number
         self.board = Board(settings.market)
         self.board.know(catalog)
         self.board.load(loaded)
-        self.events = Events(settings, loaded.position.number)
+        self.events = source.events(loaded.position.number)
         self.is_behind = True  # there is more to take over at once
 
     @property
@@ -65,9 +71,14 @@ class Follower:
         try:
             return self.events.receive(0)
         except NotRetold as error:
-            first = self._log.first_number
-            text = f"{error}. Market data goes on without them, from event {first:,} on"
-            alert(self._settings.paths, NAME, text)
-            self.events.close()
-            self.events = Events(self._settings, max(first - 1, self.events.last_number))
-            return None
+            self._go_on(str(error), self._source.first_number)
+        except Gone as gone:
+            self._go_on(str(gone), gone.first_number)
+        return None
+
+    def _go_on(self, why: str, first_number: int) -> None:
+        """Events are lost: go on with the first one that is there."""
+        text = f"{why}. Market data goes on without them, from event {first_number:,} on"
+        alert(self._settings.paths, NAME, text)
+        self.events.close()
+        self.events = self._source.events(max(first_number - 1, self.events.last_number))

@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotDone
+from pathlib import Path
 from typing import Any
 
 from bus import positions
 from bus.catalog import Catalog
-from bus.eventlog import Reader
 from conf.alert import alert
-from conf.settings import Settings
+from conf.settings import KAFKA, Settings
 from market.board import ALWAYS, Board, kept_since
+from market.sources import Source
 from market.store import Loaded, Position, Store, StoreDown, StoreMoved, StoreWrong
 
 NAME = "market"
@@ -30,12 +31,14 @@ STOP_TIMEOUT_S = 8.0  # for the last flush; a process that ends has 15 seconds (
 class Foreign(Exception):
     """The store has the market data of another exchange: the text says what to do."""
 
-    def __init__(self, stored_number: int, durable_number: int) -> None:
+    def __init__(self, stored_number: int, last_number: int, events: str) -> None:
+        anew = "have it made anew from the events that there are: `pit market rebuild`"
+        if events == KAFKA:
+            anew += " where the matcher runs; if it was kept there before, see docs/hosts.md"
         super().__init__(
             "the store has that of another exchange, or of this one before its data folder was emptied: it goes up to "
-            f"event {stored_number:,}, the events here to {durable_number:,}, and none of them was ever stored there. "
-            "Bring the old data folder back, or name another store ([market] store), or have it made anew from the "
-            "events that there are: `pit market rebuild`"
+            f"event {stored_number:,}, the events here to {last_number:,}, and none of them was ever stored there. "
+            f"Bring the old data folder back, or name another store ([market] store), or {anew}"
         )
 
 
@@ -46,6 +49,7 @@ class Keeper:
         self,
         settings: Settings,
         store: Store,
+        source: Source,
         *,
         clock: Callable[[], float] = time.time,
         now: Callable[[], float] = time.monotonic,
@@ -66,7 +70,7 @@ class Keeper:
         self._sweep_at = now() + SWEEP_FIRST_S
         self._pause_s = PAUSE_LEAST_S
         self._trouble = ""
-        self._log = Reader(settings.paths.events_dir)
+        self._source = source
         self._foreign_number = -1  # that the store had when it was found to be another exchange's
 
     @property
@@ -92,6 +96,7 @@ class Keeper:
             if board is not None and not self.wants_load and board.is_listed:
                 self._begin_flush(board)
                 self._wait(deadline)
+            self._trouble = ""  # that it can be closed does not tell that it works again
             self._start(self._store.close)
             self._wait(deadline)
         except NotDone:
@@ -176,17 +181,33 @@ class Keeper:
         """See that this exchange has had what the store holds. Raises Foreign.
 
         An exchange that started afresh overtakes the number of its predecessor some day: then it is its own missing
-        position that tells.
+        position that tells. On a host that reaches Kafka only the data folder is no exchange's own: what has a mark
+        there must have the same one.
         """
-        durable_number = self._log.durable_number
+        last_number = self._source.last_number
         is_new = not (self._settings.paths.positions_dir / NAME).exists()
-        if number > durable_number or (number and is_new) or number == self._foreign_number:
+        is_other = self._stored_mark() not in (0, self._source.mark)
+        if number > last_number or (number and (is_new or is_other)) or number == self._foreign_number:
             self._foreign_number = number
-            raise Foreign(number, durable_number)
+            raise Foreign(number, last_number, self._settings.market.events)
+
+    def _stored_mark(self) -> int:
+        """Of the exchange that this data folder has stored market data of; 0 when it does not say. Raises OSError."""
+        try:
+            return int(self._mark_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    @property
+    def _mark_file(self) -> Path:
+        return self._settings.paths.positions_dir / f"{NAME}.exchange"
 
     def _tell(self, number: int) -> None:
         """All events up to `number` are stored. Raises OSError."""
         if self._position_file is None:
+            if self._source.mark:
+                self._settings.paths.positions_dir.mkdir(parents=True, exist_ok=True)
+                self._mark_file.write_text(f"{self._source.mark}\n")
             self._position_file = positions.Position(self._settings.paths.positions_dir, NAME)
         self._position_file.tell(number)
 

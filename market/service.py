@@ -11,16 +11,18 @@ nobody, or the board before it. Trading waits for none of this.
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import zmq
 
 from bus import catalog
 from bus.calls import Service
-from bus.catalog import Catalog, Listed
-from bus.client import Client, NoAnswer
-from bus.endpoints import COMMANDS_TIMEOUT_MS, address
+from bus.catalog import Catalog
+from bus.client import NoAnswer
+from bus.endpoints import COMMANDS_TIMEOUT_MS, place
 from bus.methods import Backend
+from conf.alert import alert
 from conf.ready import beat, ready
 from conf.settings import Settings
 from conf.stopping import Stopping
@@ -29,6 +31,7 @@ from market.follower import Follower
 from market.keeper import NAME, Keeper
 from market.opening import store_of
 from market.replies import Respondent
+from market.sources import Source, source_of
 from market.store import Loaded, Store
 
 IDLE_MS = 100  # how long a turn may wait for events or calls
@@ -44,11 +47,11 @@ Clock = Callable[[], float]  # seconds since 1970
 class MarketProcess:
     """The loop's parts; `turn` is one time round."""
 
-    def __init__(self, settings: Settings, store: Store, listed: Listed, clock: Clock = time.time) -> None:
+    def __init__(self, settings: Settings, store: Store, source: Source, clock: Clock = time.time) -> None:
         self._settings = settings
-        self._listed = listed
+        self._source = source
         self._clock = clock
-        self._keeper = Keeper(settings, store, clock=clock)
+        self._keeper = Keeper(settings, store, source, clock=clock)
         self._catalog: Catalog = catalog.EMPTY
         self._listed_at = -LISTING_S
         self._current: Follower | None = None
@@ -91,6 +94,7 @@ class MarketProcess:
             follower.close()
         if self._service is not None:
             self._service.close()
+        self._source.close()
 
     @property
     def _kept_board(self) -> Board | None:
@@ -107,7 +111,7 @@ class MarketProcess:
             return
         poller = zmq.Poller()
         for follower in followers:
-            poller.register(follower.events.socket, zmq.POLLIN)
+            poller.register(follower.events.fd, zmq.POLLIN)
         if self._service is not None:
             poller.register(self._service.socket, zmq.POLLIN)
         poller.poll(wait_ms)
@@ -120,7 +124,7 @@ class MarketProcess:
             return
         self._listed_at = now
         try:
-            self._catalog = self._listed.now(COMMANDS_TIMEOUT_MS if is_first else LISTING_TIMEOUT_MS)
+            self._catalog = self._source.listed(COMMANDS_TIMEOUT_MS if is_first else LISTING_TIMEOUT_MS)
         except NoAnswer:
             return
         for follower in self._followers():
@@ -144,7 +148,7 @@ class MarketProcess:
     def _begin(self, loaded: Loaded) -> None:
         if self._next is not None:
             self._next.close()
-        self._next = Follower(self._settings, loaded, self._catalog, self._clock)
+        self._next = Follower(self._settings, self._source, loaded, self._catalog, self._clock)
 
     def _take_over(self, follower: Follower) -> None:
         """From now on answer from this one."""
@@ -154,8 +158,8 @@ class MarketProcess:
         print(f"answers from event {follower.board.position.number} on", file=sys.stderr, flush=True)
         self._respond = Respondent(follower.board, self._settings.market, self._clock)
         if self._service is None:
-            place = address(self._settings.bus.bind, self._settings.paths.sockets_dir, NAME)
-            self._service = Service(place, Backend.MARKET, lambda: self._catalog, known_number=self._known_number)
+            where = place(self._settings, NAME)
+            self._service = Service(where, Backend.MARKET, lambda: self._catalog, known_number=self._known_number)
 
     def _known_number(self) -> int:
         return 0 if self._current is None else self._current.board.position.number
@@ -164,8 +168,8 @@ class MarketProcess:
 def main(settings: Settings) -> int:
     """Run until told to stop; the exit status."""
     stopping = Stopping()
-    client = Client(address(settings.bus.bind, settings.paths.sockets_dir, "commands"))
-    with client, MarketProcess(settings, store_of(settings), Listed(client)) as process:
+    source = source_of(settings, partial(alert, settings.paths, NAME))
+    with MarketProcess(settings, store_of(settings), source) as process:
         is_ready = False
         while not stopping:
             beat()

@@ -11,7 +11,7 @@ from typing import Any
 
 from bus.calls import Outcome, Service
 from bus.codes import Code
-from bus.endpoints import address
+from bus.endpoints import place
 from bus.methods import Backend, Method
 from conf.alert import alert
 from conf.paths import Paths
@@ -109,8 +109,7 @@ def main(settings: Settings, index: int) -> int:
     stopping = Stopping()
     paths = settings.paths
     answering = Answering(partial(opening.reader_of, in_time(settings)), paths, f"history-{index}")
-    place = address(settings.bus.bind, paths.sockets_dir, Backend.HISTORY.value, index)
-    with Service(place, Backend.HISTORY) as service:
+    with Service(place(settings, Backend.HISTORY.value, index), Backend.HISTORY) as service:
         ready()
         while not stopping:
             beat()

@@ -35,6 +35,11 @@ def processes(settings: Settings) -> tuple[Wanted, ...]:
             Wanted(name=f"history-{index}", module="persist.history", after=matcher, index=index, nice=BEHIND_TRADING)
             for index in range(settings.history.processes)
         ),
+        *(
+            (Wanted(name="courier", module="persist.courier", after=matcher, nice=BEHIND_TRADING),)
+            if settings.kafka.brokers
+            else ()
+        ),
         Wanted(name="market", module="market.service", after=matcher, nice=BEHIND_TRADING),
         Wanted(name="http", module="gateways.http", after=matcher),
         *(

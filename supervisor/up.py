@@ -157,8 +157,7 @@ def refuse_used_addresses(settings: Settings) -> None:
         return
     for name in endpoints.ENDPOINTS:
         for index in range(settings.history.processes if name == "history" else 1):
-            address = endpoints.address(settings.bus.bind, settings.paths.sockets_dir, name, index)
-            _refuse_used_address("bus.bind", address.removeprefix("tcp://"))
+            _refuse_used_address("bus.bind", endpoints.place(settings, name, index).removeprefix("tcp://"))
 
 
 def _refuse_used_address(key: str, bind: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:

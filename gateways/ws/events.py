@@ -11,12 +11,10 @@ from typing import Any
 
 import gevent
 import numpy as np
-import zmq
 from gevent.event import Event
 
-from bus import feed
 from bus.catalog import Catalog
-from bus.eventlog import Gone, Reader
+from bus.eventlog import Gone
 from bus.messages import DEAL_EVENT, EVENT, UPDATE_EVENT, EventKind, Frame, Records
 from conf.settings import Settings
 from gateways.link import NotConnected, TimedOut
@@ -25,6 +23,7 @@ from gateways.ws.feeds import Deal
 from gateways.ws.metrics import Metrics
 from gateways.ws.own import balances, followers_of, push_balances, push_order
 from gateways.ws.publisher import Publisher
+from gateways.ws.stream import Stream
 from gateways.ws.topics import Channel
 
 AT_ONCE_COUNT = 20_000  # events: some milliseconds of work
@@ -43,6 +42,7 @@ class Pump:
     def __init__(
         self,
         settings: Settings,
+        stream: Stream,
         state: State,
         publisher: Publisher,
         metrics: Metrics,
@@ -53,10 +53,11 @@ class Pump:
         self._publisher = publisher
         self._metrics = metrics
         self._alert = alert
-        self._log = Reader(settings.paths.events_dir)
+        self._stream = stream
         self._wake = Event()
         self._watcher: Any = None
-        self._feed: feed.Feed
+        self._has_begun = False
+        self._has_skipped = False  # and has not begun again
         self._frames: list[Frame] = []  # that have come and are not told
         self._balances: Balances = {}  # that are still to be told
         self._balances_number = 0  # the last event whose balances all are told
@@ -75,18 +76,35 @@ class Pump:
         """End the loop."""
         self._greenlet.kill()
         self._watcher.close()
-        self._feed.close()
+        self._stream.close()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is known from which event on they come."""
+        return self._has_begun
 
     def _follow(self) -> None:
         """Take the events from now on."""
-        number = self._log.durable_number
         if self._watcher is not None:
             self._watcher.close()
-            self._feed.close()
-        self._publisher.event_number = self._balances_number = number
-        self._feed = feed.follow(self._settings.bus.bind, self._settings.paths, number)
-        self._watcher = gevent.get_hub().loop.io(self._feed.socket.getsockopt(zmq.FD), _READABLE)
+        self._has_begun = False
+        self._stream.follow()
+        self._watcher = gevent.get_hub().loop.io(self._stream.fd, _READABLE)
         self._watcher.start(self._wake.set)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin if that is known. Whoever followed his own while events were lost is told so. Raises Gone."""
+        number = self._stream.begin_number()
+        if number is None:
+            return
+        self._has_begun = True
+        self._publisher.event_number = self._balances_number = number
+        if self._has_skipped:
+            self._has_skipped = False
+            for follower in self._publisher.private_followers():
+                follower.close(MISSED_CODE, "events were missed: connect again and subscribe with `after`")
+            self._publisher.skip()
 
     def _run(self) -> None:
         while True:
@@ -98,6 +116,10 @@ class Pump:
     def turn(self) -> bool:
         """Take what has come, up to a limit, and tell it; whether there may be more."""
         try:
+            if not self._has_begun:
+                self._begin()
+            if not self._has_begun:
+                return False
             self._frames = self._frames or self._receive()
             has_some = bool(self._frames)
             if has_some:
@@ -114,7 +136,7 @@ class Pump:
     def _receive(self) -> list[Frame]:
         frames: list[Frame] = []
         count = 0
-        while count < AT_ONCE_COUNT and (frame := self._feed.receive(0)) is not None:
+        while count < AT_ONCE_COUNT and (frame := self._stream.receive()) is not None:
             frames.append(frame)
             count += len(frame.records)
         return frames
@@ -188,16 +210,14 @@ class Pump:
         self._balances_number = self._publisher.event_number
 
     def _skip(self, gone: Gone) -> None:
-        """Events are lost to this process. Whoever followed his own is told so, by the end of the connection."""
+        """Events are lost to this process: begin anew."""
         self._alert(
             f"{gone}: clients that follow orders or balances are disconnected, and may go on from where they were"
         )
-        for follower in self._publisher.private_followers():
-            follower.close(MISSED_CODE, "events were missed: connect again and subscribe with `after`")
         self._frames = []
         self._balances.clear()
+        self._has_skipped = True
         self._follow()
-        self._publisher.skip()
 
 
 def _joined(frames: list[Frame]) -> tuple[Records, int]:

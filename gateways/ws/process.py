@@ -21,7 +21,7 @@ import gevent
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 
-from bus.endpoints import address
+from bus.endpoints import place
 from bus.methods import Backend
 from conf import ready
 from conf.alert import alert
@@ -39,6 +39,7 @@ from gateways.ws.publisher import Publisher
 from gateways.ws.resume import Resumer
 from gateways.ws.server import Server, listen
 from gateways.ws.session import Rules, Session, number
+from gateways.ws.stream import stream_of
 
 READY_POLL_S = 0.01
 BEAT_INTERVAL_S = 0.5
@@ -50,21 +51,21 @@ class Gateway:
     def __init__(self, settings: Settings, index: int) -> None:
         """Raises OSError when the address can't be listened on."""
         ws = settings.ws
-        place = partial(address, settings.bus.bind, settings.paths.sockets_dir)
         self._tell = partial(alert, settings.paths, f"ws-{index}")
         self._settings = settings
         self._index = index
         self.metrics = Metrics()
-        self._link = Link(place("commands"))
-        market = Link(place("market"))
-        history = Link(*(place("history", each) for each in range(settings.history.processes)))
+        self._link = Link(place(settings, "commands"))
+        market = Link(place(settings, "market"))
+        history = Link(*(place(settings, "history", each) for each in range(settings.history.processes)))
         state = State(Reader(settings.paths.state_name), self._link)
         rpc = Rpc(state, self._link, {Backend.HISTORY: history, Backend.MARKET: market})
         source = Source(state, market.call_known, time.time, time.monotonic, ws.kline_interval_ms / 1000)
         self._publisher = Publisher(ws, source, self.metrics)
-        self._pump = Pump(settings, state, self._publisher, self.metrics, self._tell)
+        stream = stream_of(settings, self._tell)
+        self._pump = Pump(settings, stream, state, self._publisher, self.metrics, self._tell)
         self._verifier = Verifier(ws.auth_url, ws.sign_url, ws.auth_timeout_s, self._tell)
-        resumer = Resumer(state, self._publisher, self.metrics, settings.paths.events_dir, ws.replay_event_max)
+        resumer = Resumer(state, self._publisher, self.metrics, stream.past, ws.replay_event_max)
         desk = Desk(rpc, self._publisher, self._verifier, resumer, self.metrics, cache_s=ws.query_cache_ms / 1000)
         self._server = Server(
             ws,
@@ -81,6 +82,8 @@ class Gateway:
         stopping = Event()
         for told in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(told, stopping.set)
+        while not self._pump.has_begun and not stopping.wait(READY_POLL_S):  # events come from Kafka, which is away
+            self._pump.turn()
         self._publisher.start()
         self._pump.start()
         self._server.start()

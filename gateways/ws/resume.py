@@ -1,12 +1,12 @@
 """order.subscribe and asset.subscribe that go on from an event: what a client missed while it was away, then the rest.
 
-What was missed comes from the event log, before the reply to the request; the reply's `sequence` is a number up to
-which everything has been told. Then the loop of events goes on (gateways/ws/events.py), with nothing between.
+What was missed comes from the event log, or from Kafka (gateways/ws/stream.py), before the reply to the request; the
+reply's `sequence` is a number up to which everything has been told. Then the loop of events goes on
+(gateways/ws/events.py), with nothing between.
 """
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import gevent
@@ -15,7 +15,7 @@ from gevent.lock import BoundedSemaphore
 
 from bus.calls import Outcome
 from bus.codes import Code
-from bus.eventlog import Gone, Reader
+from bus.eventlog import Gone
 from bus.messages import UPDATE_EVENT, EventKind, Frame, Records
 from gateways.link import NotConnected, TimedOut
 from gateways.state import State
@@ -24,6 +24,7 @@ from gateways.ws.connection import Connection
 from gateways.ws.metrics import Metrics
 from gateways.ws.own import balances, push_balances, push_order
 from gateways.ws.publisher import Publisher
+from gateways.ws.stream import Past
 from gateways.ws.topics import Channel, Topic
 
 FRAMES_AT_ONCE = 16  # that are looked through before others have their turn
@@ -50,12 +51,18 @@ class Resumer:
     """Lets clients go on from where they were."""
 
     def __init__(
-        self, state: State, publisher: Publisher, metrics: Metrics, events_dir: Path, event_count_max: int
+        self,
+        state: State,
+        publisher: Publisher,
+        metrics: Metrics,
+        past: Callable[[], Past],
+        event_count_max: int,
     ) -> None:
+        """`past` gives what a client has missed, one for each."""
         self._state = state
         self._publisher = publisher
         self._metrics = metrics
-        self._events_dir = events_dir
+        self._past = past
         self._event_count_max = event_count_max
         self._turn = BoundedSemaphore(1)  # one goes on in each round of the loop, however many come back together
 
@@ -64,7 +71,7 @@ class Resumer:
     ) -> Outcome:
         """Push what was missed after an event and let the client follow from there; the outcome of its request."""
         self._publisher.change(connection, channel, frozenset())
-        log = Reader(self._events_dir)
+        log = self._past()
         number = self._publisher.event_number if after_number is None else after_number
         if number > log.durable_number:
             return Code.INVALID_ARGUMENT
@@ -92,9 +99,7 @@ class Resumer:
             gevent.sleep(PAUSE_S)
         return self._publisher.event_number >= number
 
-    def _tell(
-        self, connection: Connection, channel: Channel, topics: frozenset[Topic], log: Reader, number: int
-    ) -> int:
+    def _tell(self, connection: Connection, channel: Channel, topics: frozenset[Topic], log: Past, number: int) -> int:
         """Push what was missed after `number`, then follow; the last number that is told.
 
         Raises Gone, NotConnected, TimedOut, _Left.
@@ -166,7 +171,7 @@ class Resumer:
         return 0
 
 
-def missed(log: Reader, after_number: int, user_id: int, channel: Channel) -> Iterator[Missed]:
+def missed(log: Past, after_number: int, user_id: int, channel: Channel) -> Iterator[Missed]:
     """For each frame of events that is durable now: those that concern a user's topics of a channel. Raises Gone."""
     for frame in log.frames(after_number):
         yield Missed(own(frame, user_id, channel), frame.first + len(frame.records) - 1)

@@ -21,7 +21,7 @@ import zmq
 
 from bus.calls import call
 from bus.codes import Code
-from bus.endpoints import address
+from bus.endpoints import place
 from bus.messages import unpack
 from bus.methods import METHODS
 from conf.settings import Settings
@@ -184,7 +184,7 @@ def _questions(report: Report, settings: Settings, count: int) -> None:
     }
     socket: Any = zmq.Context.instance().socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.connect(address(settings.bus.bind, settings.paths.sockets_dir, "history"))
+    socket.connect(place(settings, "history"))
     for name, rest in pages.items():
         times_ms = []
         for user_id in draw.integers(1, orders.USER_COUNT + 1, count).tolist():

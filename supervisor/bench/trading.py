@@ -17,7 +17,7 @@ import zmq
 from bus.calls import call
 from bus.client import Client
 from bus.codes import Code
-from bus.endpoints import address
+from bus.endpoints import address, place
 from bus.messages import Records, unpack
 from bus.methods import METHODS
 from conf.settings import Settings
@@ -58,7 +58,7 @@ class Probe:
         self.failed_count = 0
         self._socket: Any = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(address(settings.bus.bind, settings.paths.sockets_dir, "history"))
+        self._socket.connect(place(settings, "history"))
         self._replied_s: dict[int, float] = {}  # of each order that is waited for
         self._again_s: deque[tuple[float, int]] = deque()  # when to ask for which
 

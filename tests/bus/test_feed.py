@@ -144,8 +144,8 @@ def test_published_frames_do_not_pile_up_where_only_the_newest_waits(
         for _ in range(500):
             published.add(1)
         waiting = 0
-        while events.socket.poll(QUIET_MS):
-            events.socket.recv()
+        while events._socket.poll(QUIET_MS):
+            events._socket.recv()
             waiting += 1
         assert 0 < waiting < 500
         assert numbers(take(events, 500)) == list(range(1, 501))

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from bus import calls, catalog, positions
-from bus.catalog import Catalog, Listed
+from bus.catalog import Catalog
 from bus.client import Client
 from bus.codes import Code
 from bus.endpoints import address
@@ -29,6 +29,7 @@ from market.file_store import FileStore
 from market.keeper import NAME
 from market.schema import CANDLE, Resolution
 from market.service import MarketProcess
+from market.sources import FromBus
 from market.store import Loaded, Part, Position, StoreDown
 from tests.engine.opened import private_settings
 from tests.persist.trading import Exchange, exchange
@@ -69,7 +70,7 @@ class Desk:
         self.settings = settings
         self.store = FaultyStore(settings.paths.market_file)
         self.client = Client(self._address("commands"))
-        self.process = MarketProcess(settings, self.store, Listed(self.client))
+        self.process = MarketProcess(settings, self.store, FromBus(settings, Client(self._address("commands"))))
         self.socket: Any = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.connect(self._address("market"))
@@ -347,13 +348,13 @@ def test_what_else_has_changed_the_store_is_loaded_while_the_old_answers(desk: D
     assert any("loaded anew" in text for text in desk.alerts)
 
 
-class HidingListed(Listed):
+class HidingSource(FromBus):
     """Does not tell of the last market for a while."""
 
     is_hiding = True
 
-    def now(self, timeout_ms: int = 1_000) -> Catalog:
-        found = super().now(timeout_ms)
+    def listed(self, timeout_ms: int) -> Catalog:
+        found = super().listed(timeout_ms)
         if not self.is_hiding:
             return found
         shown = found.market_by_index[:-1]
@@ -363,7 +364,7 @@ class HidingListed(Listed):
 def test_what_is_stored_of_a_market_before_it_is_listed_is_not_lost(settings: Settings, trading: Exchange) -> None:
     desk = Desk(settings)
     desk.process.close()
-    listed = HidingListed(desk.client)
+    listed = HidingSource(settings, Client(address(settings.bus.bind, settings.paths.sockets_dir, "commands")))
     desk.process = MarketProcess(settings, desk.store, listed)
     desk.turn_until_answering()
     hidden = catalog.ask(desk.client).market_by_index[-1]

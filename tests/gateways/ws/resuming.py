@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from bus.calls import Outcome
-from bus.eventlog import Writer
+from bus.eventlog import Reader, Writer
 from bus.messages import UPDATE_EVENT, EventKind
 from conf.settings import Ws
 from gateways.state import State
@@ -46,7 +47,8 @@ class Resuming:
         self.exchange, self.metrics = FakeExchange(), Metrics()
         source = Source(cast(State, self.exchange), FakeMarketData(), lambda: 0.0, lambda: 0.0, 0.1)
         self.publisher = Publisher(Ws(), source, self.metrics)
-        self.resumer = Resumer(cast(State, self.exchange), self.publisher, self.metrics, directory, COUNT_MAX)
+        state, past = cast(State, self.exchange), partial(Reader, directory)
+        self.resumer = Resumer(state, self.publisher, self.metrics, past, COUNT_MAX)
         self.client = FakeFollower(ME)
         self.events: list[Any] = []  # all that are in the log
         self._balances_number = 0

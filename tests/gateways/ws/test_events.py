@@ -3,7 +3,6 @@
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -18,6 +17,7 @@ from gateways.ws.events import MISSED_CODE, Pump
 from gateways.ws.feeds import Deal, Source
 from gateways.ws.metrics import Metrics
 from gateways.ws.publisher import Publisher
+from gateways.ws.stream import BusStream
 from gateways.ws.topics import Channel, Topic
 from tests.gateways.making import BTCBCH, CATALOG
 from tests.gateways.ws.making import (
@@ -44,7 +44,7 @@ class FakeFeed:
     def __init__(self) -> None:
         self._mine, self._others = socket.socketpair()
         self.frames: list[Frame | Exception] = []
-        self.socket = SimpleNamespace(getsockopt=lambda _: self._mine.fileno())
+        self.fd = self._mine.fileno()
 
     def receive(self, timeout_ms: int) -> Frame | None:
         frame = self.frames.pop(0) if self.frames else None
@@ -80,12 +80,12 @@ class Parts:
         self.exchange, self.publisher, self.alerts = FakeExchange(), FakePublisher(), list[str]()
         settings = Settings(instance="pump-test", data_dir=directory, market=MarketData(skip_first_deal=True))
         state = cast(State, self.exchange)
-        self.pump = Pump(settings, state, self.publisher, Metrics(), self.alerts.append)
+        self.pump = Pump(settings, BusStream(settings), state, self.publisher, Metrics(), self.alerts.append)
 
     @property
     def feed(self) -> FakeFeed:
         """What the pump follows now."""
-        return cast(FakeFeed, self.pump._feed)
+        return cast(FakeFeed, self.pump._stream._feed)  # type: ignore[attr-defined]  # a BusStream
 
     def follower(self, user_id: int, *, orders: str = "", assets: str = "", is_numbered: bool = False) -> FakeFollower:
         """Of one's orders in these markets and one's balances of these assets."""
@@ -314,7 +314,7 @@ def test_a_deal_that_market_data_does_not_know_is_no_deal(parts: Parts) -> None:
 def test_events_that_are_gone_end_the_connections_that_need_them_and_are_told_to_the_operator(parts: Parts) -> None:
     private, public = parts.follower(7, orders="BTCBCH"), FakeFollower()
     parts.publisher.change(public, Channel.DEALS, frozenset({Topic(Channel.DEALS, BTCBCH.name)}))
-    parts.feed.frames += [unpack(frame_of(order_event(1, 7))), Gone("event 2 is gone")]
+    parts.feed.frames += [unpack(frame_of(order_event(1, 7))), Gone("event 2 is gone", 3)]
     assert parts.pump.turn() is True
     assert [code for code, _ in private.closes] == [MISSED_CODE]
     assert public.closes == []

@@ -1,0 +1,67 @@
+"""The topic of every event, for our own processes on other hosts, and the one that tells what is listed (bus/kafka.py).
+
+Here the messages themselves say which events they are, so a look at the last one tells how far the topic is. What is
+listed is sent when the courier begins, when it has changed, and now and then, because brokers forget old messages.
+"""
+
+from collections.abc import Iterator
+
+from bus.client import Client, query
+from bus.eventlog import rest_of
+from bus.kafka import catalog_message, event_messages, events_of
+from bus.messages import BadFrame, Frame, QueryKind
+from persist.kafka_lanes import Found, Lane
+from persist.kafka_link import Link, Message
+from persist.kafka_position import Place
+from persist.store import StoreWrong
+
+LISTING_INTERVAL_S = 3600.0
+
+
+def resumed_events(link: Link, topic: str, place: Place, mark: int) -> tuple[Lane, Found]:
+    """Look which events the topic has; a place that it does not reach is its end. Raises StoreDown, StoreWrong."""
+    there = link.range_of(topic)
+    missing_count = max(0, place.offset - there.end)
+    start = max(there.begin, min(place.offset, there.end))
+    number, foreign_count = place.event, 0
+    for message in link.messages(topic, start, there.end):
+        frame = _own(message, topic, mark)
+        if frame is None:
+            foreign_count += 1
+        else:
+            number = max(number, frame.first + len(frame.records) - 1)
+    return Lane(topic, Place(number, there.end), there.end), Found(missing_count, foreign_count)
+
+
+def last_event(link: Link, topic: str, mark: int) -> Place | None:
+    """Where the topic is, by its last message; None when it has none of ours. Raises StoreDown, StoreWrong."""
+    there = link.range_of(topic)
+    for message in link.messages(topic, max(there.begin, there.end - 1), there.end):
+        if (frame := _own(message, topic, mark)) is not None:
+            return Place(frame.first + len(frame.records) - 1, there.end)
+    return None
+
+
+def messages_due(frame: Frame, after_event: int, mark: int) -> Iterator[bytes]:
+    """The messages of a frame's events that come after an event."""
+    rest = rest_of(frame, after_event)
+    return event_messages(rest, mark) if len(rest.records) else iter(())
+
+
+def listing(client: Client, mark: int) -> bytes:
+    """What is listed now, as a message. Raises NoAnswer."""
+    assets, markets = (client.ask(query(kind)).records for kind in (QueryKind.ASSETS, QueryKind.MARKETS))
+    return catalog_message(assets, markets, mark)
+
+
+def _own(message: Message, topic: str, mark: int) -> Frame | None:
+    """The events of a message; None when it has none. Raises StoreWrong when they are another exchange's."""
+    try:
+        frame = events_of(message.value)
+    except BadFrame:
+        return None
+    if frame.total != mark:
+        raise StoreWrong(
+            f"the topic {topic} holds events of another exchange: name another one ([kafka] events_topic), or remove it"
+        )
+    return frame

@@ -21,14 +21,16 @@ from tests.market.sentinels import dumped
 from tests.process.exchange import Running
 from tests.soak.checks.digests import Chain, digest
 from tests.soak.load.ws import NAMES, Watcher
-from tests.soak.servers import DATABASE, TOPICS, Kafka, Servers
+from tests.soak.servers import ALERT_DATABASE, DATABASE, TOPICS, Kafka, Servers
 from tests.soak.wanted.history import row_digest
 from tests.soak.wanted.journal import Balances
 
 POSITION_KEY = "k:tradepit:position"
+ALERT_KEY = "alert:message"
 DATABASE_NAME = "trade_history"
 POLL_S = 0.1
 BOOK_TIMEOUT_S = 20.0
+ALERTS_TIMEOUT_S = 30.0
 READ_AT_ONCE_COUNT = 10_000  # rows
 
 
@@ -46,6 +48,7 @@ class Gathered:
     tables: dict[str, Chain] = field(default_factory=dict)
     topics: dict[str, Chain] = field(default_factory=dict)
     alerts: list[str] = field(default_factory=list)
+    alert_list: list[str] = field(default_factory=list)  # in Redis
 
 
 def drain(running: Running, timeout_s: float) -> tuple[int, float, list[str]]:
@@ -78,7 +81,7 @@ def of_stores(servers: Servers, gathered: Gathered) -> None:
     with servers.redis.master.client(DATABASE) as client:
         gathered.redis = {key: value for key, value in dumped(client).items() if key.startswith("k:")}
     gathered.position = json.loads(gathered.redis.pop(POSITION_KEY, "null"))
-    gathered.alerts = servers.running.alerts().splitlines()
+    gathered.alerts, gathered.alert_list = _alerts(servers)
 
 
 def mysql_tables(mariadb: MariaDb) -> Iterator[tuple[str, Chain]]:
@@ -95,6 +98,18 @@ def mysql_tables(mariadb: MariaDb) -> Iterator[tuple[str, Chain]]:
                         chain += row_digest(dict(zip(columns, row, strict=True)))
                 if chain:
                     yield name, chain
+
+
+def _alerts(servers: Servers) -> tuple[list[str], list[str]]:
+    """Those of the file, and those of Redis, where all of them come in the end."""
+    deadline_s = time.monotonic() + ALERTS_TIMEOUT_S
+    while True:
+        lines = servers.running.alerts().splitlines()
+        with servers.redis.master.client(ALERT_DATABASE) as client:
+            elements: Any = client.lrange(ALERT_KEY, 0, -1)
+        if len(lines) == len(elements) or time.monotonic() > deadline_s:
+            return lines, [element.decode() for element in elements]
+        time.sleep(POLL_S)
 
 
 def _messages(kafka: Kafka, topic: str) -> Chain:

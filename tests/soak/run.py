@@ -20,6 +20,7 @@ from engine.opening import capacity_of
 from tests.soak import gathering
 from tests.soak.checks import alerts, back, balances, clients, flat, notifications, stores
 from tests.soak.checks.finding import Finding, finding
+from tests.soak.checks.flat import Growth
 from tests.soak.disturb.disturber import Disturber, Done
 from tests.soak.gathering import Gathered
 from tests.soak.load.bot import FIRST_USER, USER_COUNT, Bot
@@ -27,7 +28,7 @@ from tests.soak.load.known import Known, joined
 from tests.soak.load.saver import Saver
 from tests.soak.load.trader import Trader
 from tests.soak.load.ws import Client, Nuisance, Owner, Watcher, arrive, following
-from tests.soak.samples import Growth, Sample, Sampler, growth, pids
+from tests.soak.samples import Sample, Sampler, growth, pids
 from tests.soak.servers import Servers, servers
 from tests.soak.wanted import market
 from tests.soak.wanted.journal import Wanted, wanted_of
@@ -36,7 +37,7 @@ FIRST_TRADER, FIRST_SAVER = 101, 201
 DRAIN_TIMEOUT_S = 300.0
 END_TIMEOUT_S = 120.0  # of a client, after the load
 CALM_PART = 1 / 3  # of the time, at the end
-CALM_LEAST_S, CALM_WARM_PART = 20.0, 1 / 3
+CALM_LEAST_S = 20.0
 
 Tell = Callable[[str], None]
 
@@ -132,8 +133,7 @@ class Soak:
                 self._outcome.connection_count += follower.connection_count
         self._outcome.samples = sampler.samples
         self._outcome.done = self._disturber.done
-        warm_s = calm_since_s + self._plan.calm_s * CALM_WARM_PART
-        found = (growth(name, samples, warm_s) for name, samples in sampler.samples.items())
+        found = (growth(name, samples, calm_since_s) for name, samples in sampler.samples.items())
         self._outcome.grown = [each for each in found if each is not None]
         self._outcome.known = joined([*(trader.known for trader in self._traders), self._bot.known])
         gathering.of_stores(self._servers, gathered)
@@ -235,7 +235,7 @@ class Soak:
                 gathered.last_prices,
                 list(self._watcher.books),
             ),
-            alerts.check_alerts(gathered.alerts),
+            alerts.check_alerts(gathered.alerts, gathered.alert_list),
             back.check_back(self._disturber.done, self._disturber.faults),
             flat.check_flat([each for each in self._outcome.grown if is_ours(each.name)]),
         ]

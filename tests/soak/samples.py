@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 import psutil
 
+from tests.soak.checks.flat import WARM_S, Growth
 from tests.soak.disturb.probes import rows
 from tests.soak.servers import Servers
 
 INTERVAL_S = 1.0
+THIRD_LEAST, WARM_SAMPLES_LEAST = 2, 45  # samples
 KIB_A_MIB = 1024
 PROC = Path("/proc")
 
@@ -32,22 +34,6 @@ class Sample(NamedTuple):
     private_kib: int
     shared_kib: int
     file_count: int
-
-
-class Growth(NamedTuple):
-    """How one process changed while nothing was disturbed: medians of the first and of the last third."""
-
-    name: str
-    private_first_kib: float
-    private_last_kib: float
-    files_first: float
-    files_last: float
-    minutes: float  # from the middle of the first third to that of the last
-
-    @property
-    def kib_a_minute(self) -> float:
-        """How fast private memory grows."""
-        return (self.private_last_kib - self.private_first_kib) / self.minutes
 
 
 def look(pid: int, now_s: float) -> Sample | None:
@@ -115,17 +101,26 @@ class Sampler:
 
 
 def growth(name: str, samples: Sequence[Sample], since_s: float) -> Growth | None:
-    """What grew of a process that has run since then; None when there are too few samples of one and the same."""
-    last = [sample for sample in samples if sample.at_s >= since_s and sample.pid == samples[-1].pid]
-    third = len(last) // 3
-    if third < 2:
+    """What grew of a process since then; None when there are too few samples of one and the same.
+
+    One that has run for long enough is measured once it is warm.
+    """
+    own = [sample for sample in samples if sample.pid == samples[-1].pid]
+    calm = [sample for sample in own if sample.at_s >= since_s]
+    warm = [sample for sample in calm if sample.at_s >= own[0].at_s + WARM_S]
+    is_warm = len(warm) >= WARM_SAMPLES_LEAST
+    measured = warm if is_warm else calm
+    third = len(measured) // 3
+    if third < THIRD_LEAST:
         return None
-    first, end = last[:third], last[-third:]
+    first, last = measured[:third], measured[-third:]
     return Growth(
         name,
+        own[0].private_kib,
         median(sample.private_kib for sample in first),
-        median(sample.private_kib for sample in end),
+        median(sample.private_kib for sample in last),
         median(sample.file_count for sample in first),
-        median(sample.file_count for sample in end),
-        (median(sample.at_s for sample in end) - median(sample.at_s for sample in first)) / 60,
+        median(sample.file_count for sample in last),
+        (median(sample.at_s for sample in last) - median(sample.at_s for sample in first)) / 60,
+        is_warm,
     )

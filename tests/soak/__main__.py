@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -21,9 +22,10 @@ SEED_BITS = 32
 @click.command()
 @click.argument("minutes", type=click.FloatRange(min=1))
 @click.option("--seed", type=int, help="Of all that is drawn; default: another one each time. The report names it.")
+@click.option("--load", type=click.FloatRange(min=0.1, max=20), default=1.0, help="Times the usual rate of requests.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where all of it is kept; default: a temporary one.")
 @click.option("--report", "report_file", type=click.Path(path_type=Path), help="Where the report goes, too.")
-def main(minutes: float, seed: int | None, folder: Path | None, report_file: Path | None) -> None:
+def main(minutes: float, seed: int | None, load: float, folder: Path | None, report_file: Path | None) -> None:
     """Run everything under mixed load for MINUTES while it is killed at random, then see that all of it agrees.
 
     The folder is removed if it is a temporary one and all agrees.
@@ -31,8 +33,9 @@ def main(minutes: float, seed: int | None, folder: Path | None, report_file: Pat
     seed = random.getrandbits(SEED_BITS) if seed is None else seed
     place = folder or Path(tempfile.mkdtemp(prefix="tradepit-soak-"))
     place.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever ends it, the servers are ended too
     with _progress() as tell:
-        outcome = soak(Plan(seconds=minutes * 60, seed=seed), place / "soak", tell)
+        outcome = soak(Plan(seconds=minutes * 60, seed=seed).times(load), place / "soak", tell)
     text = text_of(outcome)
     click.echo(text)
     if report_file is not None:

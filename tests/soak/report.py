@@ -37,9 +37,8 @@ def _head(outcome: Outcome) -> Iterator[str]:
 def _findings(outcome: Outcome) -> Iterator[str]:
     yield "## Reconciliation"
     yield ""
-    yield from table(
-        ("", "what", ""), [("ok" if each.agrees else "WRONG", each.name, each.text) for each in outcome.findings]
-    )
+    for each in outcome.findings:
+        yield f"* {'ok' if each.agrees else '**WRONG**'}: {each.name}: {each.text}"
     for each in outcome.findings:
         if not each.agrees:
             yield ""

@@ -24,7 +24,7 @@ DATABASE, ALERT_DATABASE = 0, 1  # of Redis
 TOPICS = ("deals", "orders", "balances")
 MARIADB_OPTIONS = ("--innodb-buffer-pool-size=128M", "--innodb-log-file-size=64M")
 HEARTBEAT_TIMEOUT_S = 3.0
-SEGMENT_SIZE = 16 << 20
+EVENT_SEGMENTS_KEPT_COUNT = 512  # of 4 MiB: all events of a soak, so that the audit has them
 CAPACITIES = {
     "order_capacity": 1 << 16,
     "level_capacity": 1 << 15,
@@ -98,8 +98,7 @@ def servers(folder: Path) -> Iterator[Servers]:
         conf_file = write_conf(
             folder / "exchange",
             listing=LISTING,
-            journal={"segment_size": SEGMENT_SIZE},
-            events={"segment_size": SEGMENT_SIZE},
+            events={"keep_segments_count": EVENT_SEGMENTS_KEPT_COUNT},
             ws={"workers": 2, "auth_url": auth_url, "sign_url": auth_url, "auth_timeout_s": 10},
             http={"depth_cache_ms": 0},
             matcher=CAPACITIES,

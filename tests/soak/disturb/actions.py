@@ -18,7 +18,8 @@ from tests.soak.disturb.proxy import Proxy
 from tests.soak.servers import Servers
 
 HANGS_A_ROUND, RESTARTS_A_ROUND = 2, 3
-CUT_OFF_S, PAUSE_S = 1.0, 3.0
+DOWN_S = 2.0  # of MariaDB, in addition to its start
+CUT_OFF_S, PAUSE_S = 1.0, 3.0  # of Kafka
 HISTORY_QUESTION = ("order.finished_detail", 1)
 
 
@@ -84,6 +85,7 @@ def restart(servers: Servers, name: str) -> Probe:
 def restart_mariadb(servers: Servers) -> Probe:
     """The history's store goes in order, and comes back."""
     servers.mariadb.stop()
+    time.sleep(DOWN_S)
     servers.mariadb.start()
     return lambda: answers(servers.running.settings.http.bind, *HISTORY_QUESTION)
 
@@ -91,6 +93,7 @@ def restart_mariadb(servers: Servers) -> Probe:
 def kill_mariadb(servers: Servers) -> Probe:
     """It crashes, and recovers."""
     servers.mariadb.kill()
+    time.sleep(DOWN_S)
     servers.mariadb.start()
     return lambda: answers(servers.running.settings.http.bind, *HISTORY_QUESTION)
 

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from tests.soak.disturb.actions import Action, a_round
 from tests.soak.disturb.probes import rows
@@ -36,11 +36,12 @@ class Disturber:
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="soak-disturb")
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Begin."""
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Return when the last trouble is over."""
         self._is_over.set()
         self._thread.join()

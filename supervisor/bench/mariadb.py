@@ -74,15 +74,10 @@ class MariaDb:
             return f"MariaDB {cursor.fetchall()[0][0]}"
 
     @property
-    def is_running(self) -> bool:
-        """Whether it was started and not ended since."""
-        return self._process is not None
-
-    @property
     def pid(self) -> int:
-        """Of the running server."""
-        assert self._process is not None, "it does not run"
-        return self._process.pid
+        """Of the running server, 0 when it does not run."""
+        process = self._process
+        return 0 if process is None else process.pid
 
     def install(self) -> None:
         """Make its folder: system tables, and the account."""

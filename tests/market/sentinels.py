@@ -45,7 +45,8 @@ class Server:
     @property
     def pid(self) -> int:
         """Of the running server, 0 when it does not run."""
-        return 0 if self._process is None else self._process.pid
+        process = self._process
+        return 0 if process is None else process.pid
 
     def start(self, *more: str) -> None:
         """Start it, with more arguments, and wait until it answers."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import pymysql
@@ -18,6 +19,7 @@ from bus.text import wide
 from persist import mysql_schema
 from supervisor.bench.mariadb import MariaDb
 from tests.market.sentinels import dumped
+from tests.process.broker import reader
 from tests.process.exchange import Running
 from tests.soak.checks.digests import Chain, digest
 from tests.soak.load.ws import NAMES, Watcher
@@ -31,6 +33,7 @@ DATABASE_NAME = "trade_history"
 POLL_S = 0.1
 BOOK_TIMEOUT_S = 20.0
 ALERTS_TIMEOUT_S = 30.0
+KAFKA_QUIET_S, KAFKA_POLL_MS = 3.0, 100  # without a message: then there are no more
 READ_AT_ONCE_COUNT = 10_000  # rows
 
 
@@ -92,12 +95,12 @@ def mysql_tables(mariadb: MariaDb) -> Iterator[tuple[str, Chain]]:
             columns = [column.name for column in family.columns if f"`{column.name}`" in family.inserted_list]
             for name in mysql_schema.tables(family)[1:]:
                 cursor.execute(f"SELECT {family.inserted_list} FROM {name} ORDER BY id")
-                chain = Chain()
+                digests = Chain()
                 while rows := cursor.fetchmany(READ_AT_ONCE_COUNT):
                     for row in rows:
-                        chain += row_digest(dict(zip(columns, row, strict=True)))
-                if chain:
-                    yield name, chain
+                        digests += row_digest(dict(zip(columns, row, strict=True)))
+                if digests:
+                    yield name, digests
 
 
 def _alerts(servers: Servers) -> tuple[list[str], list[str]]:
@@ -114,7 +117,13 @@ def _alerts(servers: Servers) -> tuple[list[str], list[str]]:
 
 def _messages(kafka: Kafka, topic: str) -> Chain:
     """All messages that came since the soak began."""
-    return Chain(b"".join(digest(json.loads(value)) for value in kafka.broker.rest(topic, kafka.begin[topic])))
+    found, quiet_since_s = Chain(), time.monotonic()
+    with reader(kafka.address, topic, kafka.begin[topic]) as consumer:
+        while time.monotonic() < quiet_since_s + KAFKA_QUIET_S:
+            for message in chain.from_iterable(consumer.poll(KAFKA_POLL_MS).values()):
+                found += digest(json.loads(message.value))
+                quiet_since_s = time.monotonic()
+    return found
 
 
 def _on_bus(running: Running, catalog: Catalog, users: list[int]) -> Balances:

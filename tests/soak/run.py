@@ -131,20 +131,22 @@ class Soak:
         self._watcher = Watcher(front)
         self._nuisance = Nuisance(front, draw.getrandbits(32))
         self._disturber = Disturber(everything, draw.getrandbits(32))
+        self._sampler = Sampler(partial(pids, everything))
 
     def run(self) -> Outcome:
         """Load, trouble, and what came of it."""
         followers: list[Client] = [*self._owners, self._watcher, self._nuisance]
-        with Sampler(partial(pids, self._servers)) as sampler:
-            with following(followers):
+        with self._sampler:
+            with following(followers) as loop:
                 calm_since_s = self._load()
                 gathered = self._gather()
+            self._outcome.findings.append(finding("followers", f"{len(followers)} over WebSocket", loop.trouble))
             for follower in followers:
                 self._outcome.told_count += follower.message_count
                 self._outcome.connection_count += follower.connection_count
-        self._outcome.samples = sampler.samples
+        self._outcome.samples = self._sampler.samples
         self._outcome.done = self._disturber.done
-        found = (growth(name, samples, calm_since_s) for name, samples in sampler.samples.items())
+        found = (growth(name, samples, calm_since_s) for name, samples in self._sampler.samples.items())
         self._outcome.grown = [each for each in found if each is not None]
         self._outcome.known = joined([*(trader.known for trader in self._traders), self._bot.known])
         gathering.of_stores(self._servers, gathered)
@@ -251,7 +253,7 @@ class Soak:
             ),
             alerts.check_alerts(gathered.alerts, gathered.alert_list),
             back.check_back(self._disturber.done, self._disturber.faults),
-            flat.check_flat([each for each in self._outcome.grown if is_ours(each.name)]),
+            flat.check_flat([each for each in self._outcome.grown if is_ours(each.name)], self._sampler.trouble),
         ]
 
 

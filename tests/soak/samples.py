@@ -80,6 +80,7 @@ class Sampler:
 
     def __init__(self, find: Callable[[], dict[str, int]]) -> None:
         self.samples: dict[str, list[Sample]] = defaultdict(list)
+        self.trouble: list[str] = []  # what ended it early
         self._find = find
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="soak-samples")
@@ -93,11 +94,17 @@ class Sampler:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._is_over.wait(INTERVAL_S):
-            now_s = time.monotonic()
-            for name, pid in self._find().items():
-                if (sample := look(pid, now_s)) is not None:
-                    self.samples[name].append(sample)
+        try:
+            while not self._is_over.wait(INTERVAL_S):
+                self._look()
+        except Exception as error:
+            self.trouble.append(f"no more samples were taken: {type(error).__name__}: {error}")
+
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        for name, pid in self._find().items():
+            if (sample := look(pid, now_s)) is not None:
+                self.samples[name].append(sample)
 
 
 def growth(name: str, samples: Sequence[Sample], since_s: float) -> Growth | None:

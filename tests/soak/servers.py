@@ -46,7 +46,7 @@ class Servers:
 
     def outside_pids(self) -> dict[str, int]:
         """The processes that are not the exchange's, by name."""
-        found = {"mariadb": self.mariadb.pid if self.mariadb.is_running else 0, "nginx": self.front.pid}
+        found = {"mariadb": self.mariadb.pid, "nginx": self.front.pid}
         for index, server in enumerate(self.redis.data):
             found[f"redis-{index}"] = server.pid
         if self.kafka.broker.private is not None:

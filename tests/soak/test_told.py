@@ -133,11 +133,12 @@ def grown(**changes: Any) -> Growth:
 
 
 def test_memory_or_files_that_grow_are_found() -> None:
-    assert check_flat([grown(), grown(last_kib=3_000)]).agrees
-    assert not check_flat([grown(last_kib=5_000)]).agrees
-    assert check_flat([grown(last_kib=5_000, is_warm=False)]).agrees
-    assert not check_flat([grown(last_kib=40_000, is_warm=False)]).agrees
-    assert not check_flat([grown(files_last=40)]).agrees
+    assert check_flat([grown(), grown(last_kib=3_000)], []).agrees
+    assert not check_flat([grown(last_kib=5_000)], []).agrees
+    assert check_flat([grown(last_kib=5_000, is_warm=False)], []).agrees
+    assert not check_flat([grown(last_kib=40_000, is_warm=False)], []).agrees
+    assert not check_flat([grown(files_last=40)], []).agrees
+    assert not check_flat([grown()], ["no more samples"]).agrees
 
 
 def samples(count: int, kib_a_second: float, pid: int = 1, begin_s: float = 0.0) -> list[Sample]:

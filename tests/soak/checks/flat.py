@@ -35,13 +35,13 @@ class Growth(NamedTuple):
         return (self.last_kib - self.first_kib) / self.minutes
 
 
-def check_flat(grown: Sequence[Growth]) -> Finding:
+def check_flat(grown: Sequence[Growth], trouble: Sequence[str]) -> Finding:
     """Private memory stays within both bounds, and no more files are open."""
     warm = [one for one in grown if one.is_warm]
     text = f"{len(grown)} processes, of which {len(warm)} have run for {WARM_S:g} s before they were measured"
     if worst := max(warm, key=lambda one: one.kib_a_minute, default=None):
         text += f": the most grows by {worst.kib_a_minute:,.0f} KiB a minute ({worst.name})"
-    return finding("memory and files", text, [fault for one in grown if (fault := _fault(one))])
+    return finding("memory and files", text, [*trouble, *(fault for one in grown if (fault := _fault(one)))])
 
 
 def _fault(one: Growth) -> str:

@@ -13,7 +13,7 @@ import psutil
 
 from supervisor import control
 from supervisor.control import NotRunning, Refused
-from tests.soak.disturb.probes import Probe, answers, is_ready, probe_of, rows
+from tests.soak.disturb.probes import Probe, answers, is_ready, pid_of, probe_of, rows
 from tests.soak.disturb.proxy import Proxy
 from tests.soak.servers import Servers
 
@@ -52,7 +52,7 @@ def a_round(servers: Servers, draw: random.Random) -> list[Action]:
 
 def kill(servers: Servers, name: str) -> Probe:
     """SIGKILL, with the processes that it has started."""
-    pid = int(rows(servers.running)[name]["pid"])
+    pid = pid_of(servers.running, name)
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     return probe_of(servers.running, name, pid)
@@ -60,7 +60,7 @@ def kill(servers: Servers, name: str) -> Probe:
 
 def kill_worker(servers: Servers) -> Probe:
     """SIGKILL for what serves HTTP, while what starts it lives."""
-    for worker in psutil.Process(int(rows(servers.running)["http"]["pid"])).children():
+    for worker in psutil.Process(pid_of(servers.running, "http")).children():
         with suppress(psutil.NoSuchProcess):
             worker.kill()
     return probe_of(servers.running, "http", 0)
@@ -68,7 +68,7 @@ def kill_worker(servers: Servers) -> Probe:
 
 def hang(servers: Servers, name: str) -> Probe:
     """SIGSTOP: it is there, and does nothing, until the supervisor finds that out."""
-    pid = int(rows(servers.running)[name]["pid"])
+    pid = pid_of(servers.running, name)
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGSTOP)
     return lambda: is_ready(servers.running, name, pid)
@@ -76,7 +76,7 @@ def hang(servers: Servers, name: str) -> Probe:
 
 def restart(servers: Servers, name: str) -> Probe:
     """In order, as `pit restart` does."""
-    pid = int(rows(servers.running)[name]["pid"])
+    pid = pid_of(servers.running, name)
     with suppress(NotRunning, Refused):
         control.ask(servers.running.settings.paths, {"do": "restart", "name": name})
     return lambda: is_ready(servers.running, name, pid)

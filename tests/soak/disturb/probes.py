@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ from tests.process.exchange import Running
 
 PING_MS = 20
 ANSWER_TIMEOUT_S = 0.25  # what was asked of the dead one is not waited for
+PID_TIMEOUT_S, POLL_S = 30.0, 0.05
 SOME_ORDER_ID = 1
 MARKET = "BTCUSD"
 
@@ -27,6 +29,16 @@ def rows(running: Running) -> dict[str, Row]:
     except NotRunning:
         return {}
     return {row["name"]: row for row in answer["processes"]}
+
+
+def pid_of(running: Running, name: str) -> int:
+    """Of a process that runs. Raises TimeoutError."""
+    deadline_s = time.monotonic() + PID_TIMEOUT_S
+    while (row := rows(running).get(name)) is None or not row["pid"]:
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"{name} does not run")
+        time.sleep(POLL_S)
+    return int(row["pid"])
 
 
 def is_ready(running: Running, name: str, but_pid: int) -> bool:

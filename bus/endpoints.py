@@ -15,6 +15,7 @@ class Endpoint:
     """One bound socket and the kind that connects to it."""
 
     name: str
+    bound_by: str  # the process, or the kind of it
     bound: str
     connects: str
     high_water_count: int  # frames that may wait at each end
@@ -27,6 +28,7 @@ ENDPOINTS = {
     for endpoint in (
         Endpoint(
             name="commands",
+            bound_by="matcher",
             bound="ROUTER",
             connects="DEALER",
             high_water_count=2_000,  # times the largest frame of results: what a client that never reads can hold
@@ -35,6 +37,7 @@ ENDPOINTS = {
         ),
         Endpoint(
             name="events",
+            bound_by="matcher",
             bound="PUB",
             connects="SUB",
             high_water_count=1_000,  # of up to 400 KB: what a stuck reader can cost the matcher
@@ -43,6 +46,7 @@ ENDPOINTS = {
         ),
         Endpoint(
             name="replay",
+            bound_by="matcher",
             bound="ROUTER",
             connects="DEALER",
             high_water_count=100,
@@ -51,6 +55,7 @@ ENDPOINTS = {
         ),
         Endpoint(
             name="market",
+            bound_by="market",
             bound="ROUTER",
             connects="DEALER",
             high_water_count=2_000,
@@ -59,6 +64,7 @@ ENDPOINTS = {
         ),
         Endpoint(
             name="history",
+            bound_by="history",
             bound="ROUTER",
             connects="DEALER",
             high_water_count=2_000,
@@ -67,6 +73,7 @@ ENDPOINTS = {
         ),
         Endpoint(
             name="alerts",
+            bound_by="alertcenter",
             bound="PULL",
             connects="PUSH",
             high_water_count=100,  # times the largest line of an alert

@@ -42,6 +42,7 @@ MESSAGE_SIZE_MAX = 512 << 10  # brokers refuse messages of more than 1 MiB
 CATALOG_SUFFIX = "-catalog"
 _MARK_ROUNDS = 100_000  # the seed is a secret that must not be found by trying
 _MARK_BITS = 62
+_KINDS = [int(kind) for kind in EventKind]
 
 
 def catalog_topic(events_topic: str) -> str:
@@ -78,11 +79,21 @@ def events_of(message: Bytes) -> Frame:
     numbers = frame.records["number"]
     if frame.first < 1 or (numbers != np.arange(frame.first, frame.first + len(numbers))).any():
         raise BadFrame(f"the numbers of {len(numbers)} events do not go on from {frame.first}")
+    _refuse_bent(frame.records)
     details = _details(frame)
     starts, sizes = details["detail_offset"], details["detail_size"]
     if (starts < 0).any() or (sizes < 0).any() or (starts.astype(np.int64) + sizes > len(frame.blob)).any():
         raise BadFrame(f"an event points out of the {len(frame.blob)} bytes of details")
     return frame
+
+
+def _refuse_bent(records: Records) -> None:
+    """See that kinds and indexes are some that there can be. Raises BadFrame."""
+    updates = records.view(UPDATE_EVENT)
+    is_update = records["kind"] == EventKind.BALANCE_UPDATE
+    indexes = np.where(is_update, updates["asset"], records["market"])
+    if (indexes < 0).any() or not np.isin(records["kind"], _KINDS).all():
+        raise BadFrame("an event of no kind that there is, or of no asset or market")
 
 
 def catalog_message(assets: Records, markets: Records, mark: int) -> bytes:

@@ -1,7 +1,7 @@
 """The forms that settings of text take: addresses, lists of them, stores."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 BUS_PORT_MAX = 65_000  # others follow it (bus/endpoints.py)
@@ -30,6 +30,11 @@ def is_bus_address(text: str) -> bool:
 def is_broker_list(text: str) -> bool:
     """Whether `text` is "host:port,host:port", or nothing."""
     return text == "" or all(is_address(part.strip()) for part in text.split(","))
+
+
+def is_environment(variables: Mapping[str, str]) -> bool:
+    """Whether these can be variables of an environment."""
+    return all(name and "=" not in name and "\0" not in name + text for name, text in variables.items())
 
 
 def is_time_zone(text: str) -> bool:

@@ -7,6 +7,7 @@ from conf.forms import (
     OPTIONAL_ADDRESS,
     OPTIONAL_URL,
     is_broker_list,
+    is_environment,
     is_mail_address,
     is_mail_server,
     matches,
@@ -105,9 +106,34 @@ class Alert(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Supervisor(Section):
-    """How processes are watched, restarted and stopped."""
+class Admin(Section):
+    """The admin port: lines of text for operators, as ViaBTC's matchengine has them. See [admin.md](admin.md)."""
 
+    bind: str = setting(
+        "127.0.0.1:7317",
+        'address to listen on; "" is off. Whoever reaches it sees all balances: there is no authentication',
+        **OPTIONAL_ADDRESS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervisor(Section):
+    """Which processes run, and how they are watched, restarted and stopped."""
+
+    run: tuple[str, ...] = setting(
+        (), 'the processes that this machine runs, like ["market", "ws"], "ws" being all of that kind; [] is all'
+    )
+    processes_dir: str = setting(
+        "",
+        "the folder in which each process has one of its name: its log is NAME/log/NAME.log, and what is in "
+        'NAME/conf/config.toml goes for that process before what is here (`pit deploy` makes it). "": logs are in '
+        "`data_dir`, and this file is the only one",
+    )
+    group: str = setting(
+        "",
+        "the group whose members may use the sockets and the memory of the exchange: needed when processes run as "
+        'different users ([process.NAME] user). "": this user only',
+    )
     start_timeout_s: float = setting(
         600.0, "seconds in which a process must be ready (a long replay belongs to it)", least=1, most=86_400
     )
@@ -118,7 +144,7 @@ class Supervisor(Section):
         15.0, "seconds from asking a process to end (SIGTERM) to ending it (SIGKILL)", least=0.1, most=3600
     )
     restart_count_max: int = setting(
-        6, "restarts in a row after which a process has failed and stays down", least=0, most=1000
+        20, "restarts in a row after which a process has failed and stays down: some minutes", least=0, most=1000
     )
     restart_window_s: float = setting(
         60.0, "seconds that a process must be ready for its restarts to be counted anew", least=1, most=86_400
@@ -129,4 +155,38 @@ class Supervisor(Section):
         least=64 * 1024,
         most=1 << 40,
     )
-    log_keep_count: int = setting(4, "old log files that are kept for each process", least=1, most=1000)
+    log_max_age_h: float = setting(
+        24.0, "hours after which that happens to a smaller one, too; 0 is never", least=0, most=100_000
+    )
+    log_keep_count: int = setting(14, "old log files that are kept for each process", least=1, most=1000)
+    log_keep_days: float = setting(
+        30.0, "days after which an old log file is removed; 0 is never", least=0, most=100_000
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process(Section):
+    """What is special about one process, like [process.matcher], or all of a kind, like [process.ws]."""
+
+    cpus: tuple[int, ...] = setting(
+        (), "the CPUs that it may use; [] is all. The matcher pins itself to one of them ([matcher] cpu)"
+    )
+    nice: int = setting(
+        0,
+        "how much further it steps back for others when CPUs are short; below 0 it steps forward, which needs "
+        "privileges",
+        least=-40,
+        most=39,
+    )
+    user: str = setting("", 'the user that it runs as; needs a supervisor that runs as root. "" is the supervisor\'s')
+    file_limit: int = setting(0, "open files and connections; 0 leaves the limit as it is", least=0, most=1 << 30)
+    core_limit: int = setting(
+        0, "bytes of a core dump; 0 leaves the limit as it is, -1 is no limit", least=-1, most=1 << 50
+    )
+    environment: dict[str, str] = setting(
+        {},
+        "variables of its environment, over those of the supervisor, as far as they are looked at while it runs: it is "
+        "forked, so what counts when a program is loaded (LD_PRELOAD, MALLOC_ARENA_MAX) must be set for `pit up`",
+        form=is_environment,
+        form_text="a table of texts in quotes",
+    )

@@ -15,11 +15,20 @@ import click
 from conf.rules import BadSettings
 from conf.settings import load
 
+CONF_VARIABLE = "TRADEPIT_CONF"
+
 
 def configured(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a click command --conf and --data, and call it with `settings=` what they lead to."""
 
-    @click.option("--conf", "conf_file", type=click.Path(path_type=Path), metavar="FILE", help="The settings, in TOML.")
+    @click.option(
+        "--conf",
+        "conf_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        envvar=CONF_VARIABLE,
+        help=f"The settings, in TOML; without it, what {CONF_VARIABLE} in the environment names.",
+    )
     @click.option(
         "--data",
         "data_dir",

@@ -15,6 +15,7 @@ class Paths:
 
     data_dir: Path
     instance: str
+    processes_dir: Path | None = None  # with a folder for each process, NAME/log and NAME/conf
 
     @property
     def journal_dir(self) -> Path:
@@ -55,7 +56,22 @@ class Paths:
 
     @property
     def logs_dir(self) -> Path:
+        """Where logs are, without `processes_dir`."""
         return self.data_dir / "logs"
+
+    def log_file(self, name: str) -> Path:
+        """Where the output of process `name` goes."""
+        folder = self.logs_dir if self.processes_dir is None else self.processes_dir / name / "log"
+        return folder / f"{name}.log"
+
+    def log_files(self) -> list[Path]:
+        """The logs that there are, by name."""
+        pattern = self.logs_dir.glob("*.log") if self.processes_dir is None else self.processes_dir.glob("*/log/*.log")
+        return sorted(pattern, key=lambda path: path.stem)
+
+    def conf_file(self, name: str) -> Path | None:
+        """Where a process may have settings of its own; None without `processes_dir`."""
+        return None if self.processes_dir is None else self.processes_dir / name / "conf" / "config.toml"
 
     @property
     def alerts_file(self) -> Path:
@@ -89,7 +105,11 @@ class Paths:
         if len(os.fsencode(wanted)) + len("/alertcenter.sock") <= SOCKET_PATH_MAX:
             return wanted
         digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"tradepit-{os.getuid()}-{digest}"
+        return Path(tempfile.gettempdir()) / f"tradepit-{self._owner_id()}-{digest}"
+
+    def _owner_id(self) -> int:
+        """The user of the data folder: whose processes may run as others, and still must meet."""
+        return self.data_dir.stat().st_uid if self.data_dir.exists() else os.getuid()
 
     def make(self) -> None:
         """Create every folder that is missing; the sockets' one is for this user only."""

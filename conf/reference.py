@@ -12,7 +12,7 @@ INTRODUCTION = """\
 One TOML file holds the settings of an exchange; every `pit` command takes it with `--conf FILE`, and
 `pit check-conf --conf FILE` says whether it is good. Everything has a default: an empty file, or none, is a working
 exchange. An unknown key is an error, with the nearest known one in its text. Relative paths are seen from the folder of
-the file. `pit restart NAME` starts a process with the settings as they are then.
+the file. `pit restart NAME` starts a process with the settings as they are then; `pit reload` says which need it.
 
 This page is made from the declarations in `conf/settings.py` (`python -m conf.reference > docs/configuration.md`).
 """
@@ -28,6 +28,8 @@ def reference() -> str:
 
 def as_toml(value: Any) -> str:
     """A default as it would stand in the file."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {as_toml(each)}' for key, each in value.items())}}}"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | Path):

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 S = TypeVar("S", bound="Section")
 _WORDS: Mapping[Any, str] = {
@@ -18,6 +18,7 @@ _WORDS: Mapping[Any, str] = {
     str: "text in quotes",
     tuple[str, ...]: "a list of texts in quotes",
     tuple[int, ...]: "a list of integers",
+    dict[str, str]: "a table of texts in quotes",
     Path: "a path in quotes",
 }
 
@@ -34,7 +35,7 @@ class Rule:
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
-    form: Callable[[str], bool] | None = None
+    form: Callable[[Any], bool] | None = None
     form_text: str = ""
     is_secret: bool = False  # it may hold a password: it is never shown
 
@@ -60,7 +61,16 @@ def _shown(value: object) -> object:
 
 def setting(default: Any, about: str, **limits: Any) -> Any:
     """A field of a section; `limits` are those of its Rule."""
-    return field(default=default, metadata={"rule": Rule(about=about, **limits)})
+    metadata = {"rule": Rule(about=about, **limits)}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def named_section(kind: Any) -> type[Section] | None:
+    """The section that a table of sections, `dict[str, section]`, has for each name; None for any other type."""
+    each = get_args(kind)[1] if get_origin(kind) is dict else None
+    return each if isinstance(each, type) and issubclass(each, Section) else None
 
 
 def parse(section: type[S], document: Mapping[str, Any], where: str = "") -> S:
@@ -82,6 +92,10 @@ def _value(kind: Any, value: Any, key: str) -> Any:
         if not isinstance(value, Mapping):
             raise BadSettings(f"{key}: a section is needed, [{key}], not {value!r}")
         return parse(cast(type[Section], kind), value, f"{key}.")
+    if (each := named_section(kind)) is not None:
+        if not isinstance(value, Mapping):
+            raise BadSettings(f"{key}: sections are needed, [{key}.NAME], not {value!r}")
+        return {name: _value(each, part, f"{key}.{name}") for name, part in value.items()}
     if kind is Path and isinstance(value, str):
         return Path(value)
     return tuple(value) if isinstance(value, list) else value
@@ -107,6 +121,9 @@ def accepts(kind: Any, rule: Rule, value: object) -> bool:
         return is_right and (rule.form is None or all(map(rule.form, cast(tuple[str, ...], value))))
     if kind is Path:
         return isinstance(value, Path)
+    if kind == dict[str, str]:
+        is_table = isinstance(value, dict) and all(type(text) is str for text in value.values())
+        return is_table and (rule.form is None or rule.form(value))
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:

@@ -23,13 +23,17 @@ from conf.forms import (
     is_time_zone,
     matches,
 )
-from conf.operations import MIB, Alert, Kafka, Supervisor
+from conf.operations import MIB, Admin, Alert, Kafka, Process, Supervisor
 from conf.paths import Paths
-from conf.rules import BadSettings, Section, parse, setting
+from conf.rules import BadSettings, Section, named_section, parse, setting
 
 DEFAULT_MARKETS_FILE = Path(__file__).with_name("markets.json")
 CPU_LAST = -1
 CPU_ANY = -2
+AGREED_KEYS = (  # of which a process can't have its own
+    *("instance", "data_dir", "markets_file", "bus", "supervisor"),
+    *("http.bind", "ws.bind", "ws.workers", "history.processes"),
+)
 
 SEGMENT_SIZE_LEAST = 4 * MIB  # the largest batch of commands, or frame of events, fits it
 
@@ -382,7 +386,9 @@ class Settings(Section):
     market: MarketData = field(default=MarketData())
     kafka: Kafka = field(default=Kafka())
     alert: Alert = field(default=Alert())
+    admin: Admin = field(default=Admin())
     supervisor: Supervisor = field(default=Supervisor())
+    process: dict[str, Process] = field(default_factory=dict)
 
     @property
     def consumers(self) -> tuple[str, ...]:
@@ -399,7 +405,8 @@ class Settings(Section):
     @property
     def paths(self) -> Paths:
         """The places of this exchange."""
-        return Paths(self.data_dir, self.instance)
+        processes_dir = self.supervisor.processes_dir
+        return Paths(self.data_dir, self.instance, Path(processes_dir) if processes_dir else None)
 
 
 def load(path: Path | None = None, data_dir: Path | None = None) -> Settings:
@@ -408,12 +415,49 @@ def load(path: Path | None = None, data_dir: Path | None = None) -> Settings:
     Relative paths of the file start at its folder, the others at the current one; the result holds absolute ones,
     and `markets_file` is a file that exists. Raises BadSettings, OSError.
     """
-    document: Mapping[str, Any] = {}
-    if path is not None:
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BadSettings(f"{path}: {error}") from None
+    return _made({} if path is None else _read(path), path, data_dir)
+
+
+def load_for(name: str, path: Path | None = None, data_dir: Path | None = None) -> Settings:
+    """The settings of one process: those of `load`, with what its own file says over them.
+
+    That is NAME/conf/config.toml in `[supervisor] processes_dir`, if there is one. It can't change what all processes
+    must agree on: where things are and what is traded. Raises BadSettings, OSError.
+    """
+    settings = load(path, data_dir)
+    own_file = settings.paths.conf_file(name)
+    if path is None or own_file is None or not own_file.exists():
+        return settings
+    own_document = _read(own_file)
+    for key in AGREED_KEYS:
+        section, _, name = key.rpartition(".")
+        if name in (own_document.get(section, {}) if section else own_document):
+            raise BadSettings(f"{own_file}: {key}: all processes must agree on it; set it in {path}")
+    try:
+        parse(Settings, own_document)
+    except BadSettings as error:
+        raise BadSettings(f"{own_file}: {error}") from None
+    return _made(_laid_over(own_document, _read(path)), path, data_dir)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadSettings(f"{path}: {error}") from None
+
+
+def _laid_over(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
+    """Both documents in one; where both have a value, the upper one's."""
+    both = {
+        key: _laid_over(upper[key], lower[key])
+        for key in upper.keys() & lower.keys()
+        if isinstance(upper[key], Mapping) and isinstance(lower[key], Mapping)
+    }
+    return {**lower, **upper, **both}
+
+
+def _made(document: Mapping[str, Any], path: Path | None, data_dir: Path | None) -> Settings:
     base = (path.parent if path else Path()).absolute()
     try:
         settings = parse(Settings, document)
@@ -421,8 +465,11 @@ def load(path: Path | None = None, data_dir: Path | None = None) -> Settings:
         markets_file = _markets_file(base / settings.markets_file, is_set="markets_file" in document)
     except BadSettings as error:
         raise BadSettings(f"{path}: {error}" if path else str(error)) from None
+    supervisor = settings.supervisor
+    if supervisor.processes_dir:
+        supervisor = replace(supervisor, processes_dir=str(base / supervisor.processes_dir))
     chosen = data_dir.absolute() if data_dir else base / settings.data_dir
-    return replace(settings, data_dir=chosen, markets_file=markets_file)
+    return replace(settings, data_dir=chosen, markets_file=markets_file, supervisor=supervisor)
 
 
 def _see_together(settings: Settings) -> None:
@@ -444,7 +491,9 @@ def every_section() -> list[type[Section]]:
 def sections() -> list[tuple[str, type[Section]]]:
     """Name and class of every section, in the order of the reference."""
     kinds = get_type_hints(Settings)
-    return [(f.name, kinds[f.name]) for f in fields(Settings) if is_dataclass(kinds[f.name])]
+    found = [(f.name, kinds[f.name]) for f in fields(Settings) if is_dataclass(kinds[f.name])]
+    named = [(f"{f.name}.NAME", named_section(kinds[f.name])) for f in fields(Settings)]
+    return found + [(name, section) for name, section in named if section is not None]
 
 
 def _markets_file(wanted: Path, *, is_set: bool) -> Path:

@@ -20,8 +20,12 @@ from engine.tables import make_balance, make_user_market
 from engine.updates import remember
 from engine.wide import load
 
+# Of a snapshot that was made before they were counted: the first listing. (Later ones of such a history go uncounted.)
+CONFIGURE_COUNT_UNTOLD = 1
+
 COUNTERS = np.dtype([
     ("sequence", "i8"),
+    ("configure_count", "i8"),
     ("event_number", "i8"),
     ("order_id", "i8"),
     ("deal_id", "i8"),
@@ -90,8 +94,10 @@ def fill(state: State, content: dict[str, NDArray[Any]]) -> None:
     owners = np.unique(content["orders"][["market", "user_id"]])
     if len(owners) > header["user_market_capacity"]:
         raise ValueError(f"{len(owners)} users with orders don't fit user_market_capacity: raise it in [matcher]")
-    for name in COUNTERS.names or ():
-        header[name] = content["counters"][0][name]
+    counters = content["counters"]
+    header["configure_count"] = CONFIGURE_COUNT_UNTOLD
+    for name in counters.dtype.names or ():
+        header[name] = counters[0][name]
     fill_balances(state, readonly(content["balances"]))
     fill_orders(state, readonly(content["orders"]))
     fill_updates(state, readonly(content["updates"]))

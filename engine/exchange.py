@@ -156,6 +156,7 @@ class Exchange:
         """Add assets and markets, or change a min_amount, as one command. Raises BadMarkets, nothing changed then."""
         self._list(listing)
         self.header["sequence"] += 1
+        self.header["configure_count"] += 1
 
     def _list(self, wanted: Listing) -> None:
         if trouble := registry.trouble(self.state, wanted):

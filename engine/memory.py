@@ -5,9 +5,11 @@ never shrunk or reused for another layout: that would kill or mislead its reader
 replaced by a new one; readers see the mark and attach anew.
 """
 
+import errno
 import fcntl
 import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Self
 
@@ -32,7 +34,10 @@ class Memory:
 
     @classmethod
     def attach(cls, name: str, *, writable: bool = False) -> Self | None:
-        """Map a segment that is there, else None; a writer also becomes its owner. Raises InUse."""
+        """Map a segment that is there, else None; a writer also becomes its owner. Raises InUse.
+
+        Whoever has it calls `let_go` in the end.
+        """
         try:
             segment = posix_ipc.SharedMemory(name, flags=0)
         except posix_ipc.ExistentialError:
@@ -46,14 +51,13 @@ class Memory:
         memory = cls(segment.fd, writable=writable)
         if writable:
             _own(segment.fd, f"{name} (process {memory.header['pid']})")
-        else:
-            memory.let_go()
         return memory
 
     @classmethod
-    def create(cls, name: str, size: int) -> Self:
-        """Make a zeroed segment and own it. The name must be free."""
-        segment = posix_ipc.SharedMemory(name, flags=posix_ipc.O_CREX, mode=0o600, size=size)
+    def create(cls, name: str, size: int, *, is_shared: bool = False) -> Self:
+        """Make a zeroed segment and own it, for this user only, or for its group, too. The name must be free."""
+        mode = 0o660 if is_shared else 0o600
+        segment = posix_ipc.SharedMemory(name, flags=posix_ipc.O_CREX, mode=mode, size=size)
         _own(segment.fd, name)
         return cls(segment.fd, writable=True)
 
@@ -77,6 +81,25 @@ class Memory:
         self.header["state"] = MemoryState.RETIRED
         posix_ipc.unlink_shared_memory(name)
         self.let_go()
+
+    def touched(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The ranges of bytes between two places that were ever written to; a reader need not look at others.
+
+        To look at a page that nothing has touched would give it memory, by the gigabyte where tables are large.
+        """
+        descriptor = os.dup(self._descriptor)  # its own: the memory may be let go before the walk ends
+        try:
+            while start < end:
+                start = os.lseek(descriptor, start, os.SEEK_DATA)
+                hole = os.lseek(descriptor, start, os.SEEK_HOLE)
+                if start < end:
+                    yield start, min(end, hole)
+                start = hole
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing from there on
+                raise
+        finally:
+            os.close(descriptor)
 
     def let_go(self) -> None:
         """Give up ownership; what is mapped stays (and keeps a copy of the descriptor, so closing it is not enough)."""

@@ -112,7 +112,8 @@ def _state(
         return left, Exchange.adopt(capacity, left.buffer), end, "adopted from memory"
     if left:
         left.retire(paths.state_name)
-    memory = Memory.create(paths.state_name, Exchange.size(capacity))
+    size, is_shared = Exchange.size(capacity), bool(settings.supervisor.group)
+    memory = Memory.create(paths.state_name, size, is_shared=is_shared)
     try:
         rebuilt = recovery.rebuild(paths, capacity, header=header, memory=memory.buffer, events=events)
     except BaseException:

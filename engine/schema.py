@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from bus.messages import ORDER, WIDE
 
 MAGIC = 0x5449504D454D  # "TIPMEM"
-LAYOUT = 1  # raise it when any dtype here or ORDER changes
+LAYOUT = 2  # raise it when any dtype here or ORDER changes
 NIL = 0
 HEIGHT_MAX = 12  # of a skip list; each level is a quarter of the one below: 4**12 prices
 UPDATE_WINDOW_S = 86_400.0  # how long a balance update's key is remembered (CONTRACT 2.3)
@@ -58,6 +58,7 @@ HEADER = np.dtype([
     ("beat", "f8"),  # the matcher's monotonic clock, each time round its loop
     ("seed", "i8"),  # of skip list heights; kept secret so that nobody can make a book slow
     ("sequence", "i8"),  # of the last accepted command
+    ("configure_count", "i8"),  # how many commands up to it were changes of the listing, which no client asked for
     ("event_number", "i8"),
     ("order_id", "i8"),
     ("deal_id", "i8"),
@@ -84,7 +85,7 @@ HEADER = np.dtype([
     ("update_capacity", "i4"),
     ("asset_capacity", "i4"),
     ("market_capacity", "i4"),
-    ("reserved", "u1", (316,)),
+    ("reserved", "u1", (308,)),
 ])
 assert HEADER.itemsize == 512
 

@@ -25,6 +25,8 @@ from engine.schema import NIL, Array, Row, State, readonly
 from engine.tables import find_balance, user_market_place
 from engine.wide import fence, load, store, wide
 
+ANY_ASSET = -1
+PLACES_MAX = 1 << 16  # of the balance table that one call of `held` looks at: about a millisecond
 ROWS_MAX = 101  # orders or levels a side in one answer (CONTRACT 2.1)
 TRIES_MAX = 200
 TORN = -1
@@ -94,6 +96,23 @@ def answer(
         _again(read_markets, state, markets, found)
         return Answered(_named(markets, state.markets), int(found[0]))
     raise ValueError(f"unknown query kind {kind}")
+
+
+def held(state: State, first_place: int, end_place: int, asset: int, rows: Array) -> tuple[int, int]:
+    """Fill BALANCE rows that have something in them, of one asset or of ANY_ASSET; how many, and where to go on.
+
+    Each row is as it was at one moment. Stops when `rows` is full, at `end_place`, after PLACES_MAX places, and before
+    a row that is being written at every try: then it goes on where it is.
+    """
+    found = np.zeros(2, "i8")
+    place, count = first_place, 0
+    end_place = min(end_place, first_place + PLACES_MAX)
+    for _ in range(TRIES_MAX):
+        read_held(state, place, end_place, asset, rows[count:], found)
+        count, place = count + int(found[0]), int(found[1])
+        if place == end_place or count == len(rows):
+            break
+    return count, place
 
 
 def _again(read, state: State, *arguments) -> None:  # type: ignore[no-untyped-def]  # forwards to any kernel here
@@ -260,6 +279,34 @@ def read_balances(state: State, user_id: int, views: Array, found: Array) -> Non
         store(view, "freeze_units", freeze)
         count += 1
     found[0] = count
+
+
+@entry
+def read_held(state: State, first_place: int, end_place: int, asset: int, rows: Array, found: Array) -> None:
+    """Rows of the balance table with something in them; found: how many, and the first place not looked at.
+
+    A row that is being written ends it: nothing else would wait for one row out of millions.
+    """
+    count = 0
+    place = first_place
+    while place < end_place and count < len(rows):
+        balance = state.balances[place]
+        if balance["used"] != 0:
+            lock = begin(balance, found)
+            if found[0] == TORN:
+                break
+            rows[count] = balance
+            settle(balance, lock, found)
+            if found[0] == TORN:
+                break
+            row = rows[count]
+            available, freeze = load(row, "available_units"), load(row, "freeze_units")
+            has_entry = available != wide(0) or freeze != wide(0) or row["dust"] != 0
+            if has_entry and (asset == ANY_ASSET or row["asset"] == asset):
+                count += 1
+        place += 1
+    found[0] = count
+    found[1] = place
 
 
 @entry

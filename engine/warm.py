@@ -8,9 +8,10 @@ from numba.core import event
 
 from bus.messages import COMMAND, QueryKind
 from conf.markets import Asset, Listing, Market
+from engine import views
 from engine.exchange import Exchange
 from engine.kernel import KERNELS
-from engine.schema import Capacity
+from engine.schema import BALANCE, Capacity
 
 Progress = Callable[[str, int, int], None]  # a kernel's name, how many are done, how many there are
 
@@ -50,4 +51,5 @@ def compile_all(progress: Progress | None = None) -> None:
         exchange.apply(np.zeros(1, COMMAND), 0.0)
         for kind in QueryKind:
             exchange.answer(kind, limit=1)
+        views.held(views.frozen(exchange.state), 1, 2, views.ANY_ASSET, np.zeros(1, BALANCE))
         Exchange.restore(_LISTING, exchange.dump(), _CAPACITY)

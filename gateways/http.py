@@ -1,6 +1,7 @@
 """The `http` process: gunicorn with our worker class and our application, configured by our settings."""
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -35,6 +36,8 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
             "proc_name": f"tradepit {self._settings.instance}: http",
             "errorlog": "-",
             "loglevel": "warning",
+            "user": os.geteuid(),  # gunicorn's own defaults are those of when it was imported, before a change of user
+            "group": os.getegid(),
         }
         for name, value in options.items():
             self.cfg.set(name, value)

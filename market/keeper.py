@@ -78,6 +78,11 @@ class Keeper:
         """Whether the store does not do what it should."""
         return bool(self._trouble)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the store is at work."""
+        return self._call is not None
+
     def turn(self, board: Board | None, catalog: Catalog) -> Loaded | None:
         """See what the store has done and have it do what is due; what it has loaded, when it has.
 

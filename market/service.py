@@ -35,6 +35,7 @@ from market.sources import Source, source_of
 from market.store import Loaded, Store
 
 IDLE_MS = 100  # how long a turn may wait for events or calls
+STORE_MS = 10  # the same while the store is at work, whose end is not polled
 ANSWER_S = 0.05  # how long a turn may answer calls before it looks at events again
 LISTING_S = 2.0  # how old the listing may be: what is new has to be known before it trades
 LISTING_TIMEOUT_MS = 50  # calls wait while the matcher is asked
@@ -114,7 +115,7 @@ class MarketProcess:
             poller.register(follower.events.fd, zmq.POLLIN)
         if self._service is not None:
             poller.register(self._service.socket, zmq.POLLIN)
-        poller.poll(wait_ms)
+        poller.poll(min(wait_ms, STORE_MS) if self._keeper.is_waiting else wait_ms)
 
     def _refresh(self) -> None:
         """Ask what is listed, if it has been a while."""

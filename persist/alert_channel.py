@@ -7,6 +7,7 @@ once, or again if the process was killed between a delivery and its note.
 """
 
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 
 from conf.alert import say
 from conf.alert_record import Alert
-from persist.alert_files import AlertFiles, Follower, Position, PositionFile, Stored
+from persist.alert_files import UNKNOWN_MARK, AlertFiles, Follower, Position, PositionFile, Stored
 from persist.alert_targets import Moved, Target, Undelivered
 
 READ_MAX = 500  # alerts at once
@@ -40,14 +41,14 @@ class Channel:
         tell: Tell,
         pause_most_s: float = PAUSE_MOST_S,
     ) -> None:
-        """`tell` tells the operator, by the other ways. Raises OSError."""
+        """`tell` tells the operator, by the other ways."""
         self.name = target.name
         self._target = target
         self._interval_s = interval_s
         self._tell = tell
         self._pause_most_s = pause_most_s
         self._file = PositionFile(positions_dir / target.name)
-        stored = self._file.load() or Stored(files.end(), 0.0, "")
+        stored = self._load(files)
         self._stored = stored._replace(name=stored.name or uuid.uuid4().hex)
         self._follower = Follower(files, stored.position, stored.sent_at)
         self._save()
@@ -57,6 +58,14 @@ class Channel:
         self._failure_count = 0
         self._again_at = 0.0
         self._noted = ""  # what the log says already
+
+    def _load(self, files: AlertFiles) -> Stored:
+        """Where it was; a new one begins at the end. A disk that can't be read must not keep an exchange down."""
+        try:
+            return self._file.load() or Stored(files.end(), 0.0, "")
+        except OSError as error:
+            say(f"{self.name}: how far it was can't be read, begins with what is written from now on: {error}")
+            return Stored(Position(UNKNOWN_MARK), time.time(), "")
 
     def offer(self, alert: Alert) -> None:
         """Take an alert that could not be written."""

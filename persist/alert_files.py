@@ -239,8 +239,9 @@ class Follower:
 
 def mark_of(fd: int) -> str:
     """By what a file is known; "" as long as it has no line."""
-    first, end, _ = os.pread(fd, FIRST_LINE_SIZE, 0).partition(b"\n")
-    if not end and len(first) < FIRST_LINE_SIZE:
+    data = os.pread(fd, FIRST_LINE_SIZE, 0)
+    first, end, _ = data.lstrip().partition(b"\n")  # blank lines would make files alike
+    if not first or (not end and len(data) < FIRST_LINE_SIZE):
         return ""
     return hashlib.blake2b(first, digest_size=8).hexdigest()
 

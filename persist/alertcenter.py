@@ -271,10 +271,12 @@ def _seen(path: Path) -> tuple[int, int] | None:
 
 def _forget_others(positions_dir: Path, names: set[str]) -> None:
     """A way that is set again some day begins with what comes then."""
-    if positions_dir.is_dir():
-        for path in positions_dir.iterdir():
+    try:
+        for path in positions_dir.iterdir() if positions_dir.is_dir() else ():
             if path.name not in names:
                 path.unlink()
+    except OSError as error:
+        say(f"{positions_dir} can't be tidied: {error}")
 
 
 def main(settings: Settings) -> int:

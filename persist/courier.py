@@ -143,6 +143,11 @@ class Courier:
             self._hint = None
 
     @property
+    def sent_number(self) -> int:
+        """All messages of the events up to this one are acknowledged, as far as this courier knows."""
+        return self._watch.stored_number
+
+    @property
     def _topics(self) -> tuple[str, ...]:
         events_topic = self._settings.kafka.events_topic
         return (*TOPICS, events_topic) if events_topic else TOPICS
@@ -154,6 +159,8 @@ class Courier:
         position = self._position or kafka_position.load(self._paths)
         if position is not None:
             self._refuse_foreign(position)
+        else:
+            self._hold(self._first_event())  # the matcher is to keep events, however long the brokers are away
         self._link = link = self._make_link()
         events_topic = self._settings.kafka.events_topic
         link.open((*self._topics, *([catalog_topic(events_topic)] if events_topic else [])))
@@ -201,7 +208,7 @@ class Courier:
             place = place or Place(self._first_event(), link.range_of(topic).end)
             return Lane(topic, place, place.offset)
         if is_events:
-            lane, found = resumed_events(link, topic, place, self._mark)
+            lane, found = resumed_events(link, topic, place, self._mark, self._first_event())
         else:
             lane, found = resumed(link, topic, place, partial(self._expected, topic, place.event))
         self._tell(topic, place, found)
@@ -227,8 +234,7 @@ class Courier:
             self._alert(
                 f"the topic {topic} ends {found.missing_count:,} messages before offset {place.offset:,}, up to which "
                 f"Kafka had acknowledged them with event {place.event:,}: it has lost messages, or the topic was made "
-                f"anew. It goes on with what follows; `pit kafka resend --after EVENT --topic {topic}` sends older "
-                "messages again"
+                f"anew. {self._after_loss(topic)}"
             )
         if found.foreign_count and topic not in self._told_foreign:
             self._told_foreign.add(topic)
@@ -236,6 +242,11 @@ class Courier:
                 f"the topic {topic} has got {found.foreign_count:,} messages that are not the courier's: who else "
                 "sends there? They are left alone"
             )
+
+    def _after_loss(self, topic: str) -> str:
+        if topic == self._settings.kafka.events_topic:
+            return "The events that it lacks are sent again"
+        return f"It goes on with what follows; `pit kafka resend --after EVENT --topic {topic}` sends older ones again"
 
     def _gather(self, events: Events, wait_ms: int) -> None:
         """Take what has come; the first event waits a moment for others."""
@@ -333,8 +344,12 @@ class Courier:
             return
         kafka_position.save(self._paths, self._position)
         self._saved = self._position
+        self._hold(min(self._position.places[topic].event for topic in self._topics))
+
+    def _hold(self, number: int) -> None:
+        """Tell the matcher after which event all are still needed. Raises OSError."""
         self._hint = self._hint or Hint(self._paths.positions_dir, NAME)
-        self._hint.tell(min(self._position.places[topic].event for topic in self._topics))
+        self._hint.tell(number)
 
     def _give_up(self, error: Exception) -> None:
         """Go back to where a start begins, after a pause that grows."""

@@ -18,19 +18,24 @@ from persist.store import StoreWrong
 LISTING_INTERVAL_S = 3600.0
 
 
-def resumed_events(link: Link, topic: str, place: Place, mark: int) -> tuple[Lane, Found]:
-    """Look which events the topic has; a place that it does not reach is its end. Raises StoreDown, StoreWrong."""
+def resumed_events(link: Link, topic: str, place: Place, mark: int, first_event: int) -> tuple[Lane, Found]:
+    """Look which events the topic has. Raises StoreDown, StoreWrong.
+
+    When it has lost some, those behind its last one are due again, so that no number is missing: from `first_event`
+    on when it has none at all. Whoever reads it knows events by their numbers.
+    """
     there = link.range_of(topic)
-    missing_count = max(0, place.offset - there.end)
-    start = max(there.begin, min(place.offset, there.end))
+    if there.end < place.offset:
+        last = last_event(link, topic, mark) or Place(first_event, there.end)
+        return Lane(topic, last, there.end), Found(missing_count=place.offset - there.end)
     number, foreign_count = place.event, 0
-    for message in link.messages(topic, start, there.end):
+    for message in link.messages(topic, max(there.begin, place.offset), there.end):
         frame = _own(message, topic, mark)
         if frame is None:
             foreign_count += 1
         else:
             number = max(number, frame.first + len(frame.records) - 1)
-    return Lane(topic, Place(number, there.end), there.end), Found(missing_count, foreign_count)
+    return Lane(topic, Place(number, there.end), there.end), Found(foreign_count=foreign_count)
 
 
 def last_event(link: Link, topic: str, mark: int) -> Place | None:

@@ -6,25 +6,19 @@ threads and no ZeroMQ context: neither survives a fork.
 """
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from setproctitle import setproctitle
-
-from conf.ready import READY_FD
 from conf.settings import Settings
+from supervisor.become import HANDLED_SIGNALS, become
 from supervisor.table import Wanted
-
-PR_SET_PDEATHSIG = 1
-HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 class Child(NamedTuple):
@@ -59,16 +53,25 @@ def settle() -> None:
 
 
 def start(wanted: Wanted, settings: Settings, close_others: Callable[[], None]) -> Child:
-    """Fork a process in a session of its own; `close_others` closes, in the child, what belongs to the supervisor."""
+    """Fork a process in a session of its own; `close_others` closes, in the child, what belongs to the supervisor.
+
+    Raises OSError when the machine has no room for another process.
+    """
     told_fd, tell_fd = os.pipe()
     os.set_blocking(told_fd, False)
     os.set_blocking(tell_fd, False)
     parent_pid = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
-    # A signal between the fork and `_become` would run the supervisor's handlers in the child.
+    # A signal between the fork and `become` would run the supervisor's handlers in the child.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        os.close(told_fd)
+        os.close(tell_fd)
+        raise
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         os.close(tell_fd)
@@ -77,8 +80,8 @@ def start(wanted: Wanted, settings: Settings, close_others: Callable[[], None]) 
     try:
         os.close(told_fd)
         close_others()
-        _become(wanted, settings, parent_pid, tell_fd)
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        become(wanted, settings, parent_pid, tell_fd)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         arguments = (settings,) if wanted.index is None else (settings, wanted.index)
         code = importlib.import_module(wanted.module).main(*arguments)
     except SystemExit as error:
@@ -104,8 +107,8 @@ def kill(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def reap() -> list[Ended]:
-    """The children that have ended since the last call."""
+def reap(ours: Container[int]) -> list[Ended]:
+    """The processes of `ours` that have ended since the last call. As process 1 of a container it gets others', too."""
     ended: list[Ended] = []
     while True:
         try:
@@ -116,39 +119,10 @@ def reap() -> list[Ended]:
             return ended
         # Workers that outlive their master would keep its port. As long as the master is not waited for, its process
         # group can't be anybody else's.
-        kill(found.si_pid)
+        if found.si_pid in ours:
+            kill(found.si_pid)
+            ended.append(_describe(found))
         os.waitpid(found.si_pid, 0)
-        ended.append(_describe(found))
-
-
-def _become(wanted: Wanted, settings: Settings, parent_pid: int, tell_fd: int) -> None:
-    """Turn the forked copy of the supervisor into a process of its own."""
-    signal.set_wakeup_fd(-1)
-    for number in HANDLED_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-    os.setsid()
-    _die_with_parent(parent_pid)
-    os.nice(wanted.nice)
-    _redirect(settings.paths.logs_dir / f"{wanted.name}.log")
-    setproctitle(f"pit: {wanted.name} [{settings.instance}]")
-    os.environ[READY_FD] = str(tell_fd)
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    """Have the kernel send SIGTERM when the supervisor is gone, however it went."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        os._exit(1)  # it went before the kernel was asked
-
-
-def _redirect(log_file: Path) -> None:
-    """No input; output and errors go to the end of `log_file`."""
-    null_fd = os.open(os.devnull, os.O_RDONLY)
-    log_fd = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for fd, place in ((null_fd, 0), (log_fd, 1), (log_fd, 2)):
-        os.dup2(fd, place)
-    os.close(null_fd)
-    os.close(log_fd)
 
 
 def _describe(found: os.waitid_result) -> Ended:

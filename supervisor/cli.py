@@ -22,18 +22,23 @@ class Entry(NamedTuple):
 COMMANDS = {
     "up": Entry("supervisor.commands:up", "Start the exchange."),
     "down": Entry("supervisor.commands:down", "Stop it; state stays in the data folder."),
-    "status": Entry("supervisor.commands:status", "What runs, since when, with how much memory."),
+    "status": Entry("supervisor.watching:status", "What runs, since when, with how much CPU and memory."),
     "restart": Entry("supervisor.commands:restart", "Start one process anew, with the settings as they are now."),
-    "logs": Entry("supervisor.commands:show_logs", "Show the log of a process."),
+    "reload": Entry("supervisor.commands:reload", "Go by the settings as they are now; say what needs a restart."),
+    "run": Entry("supervisor.commands:run", "Run one process here, without a supervisor."),
+    "logs": Entry("supervisor.watching:show_logs", "Show the log of a process."),
+    "check-alive": Entry("supervisor.alive:command", "Start what is down: for cron."),
     "check-conf": Entry("supervisor.commands:check_conf", "Check the settings and the markets, start nothing."),
     "snapshot": Entry("supervisor.commands:snapshot", "Have the matcher write a snapshot of its state now."),
     "journal": Entry("engine.journal_commands:journal", "Verify and show the journal."),
     "audit": Entry("engine.audit_command:command", "Build the state again from the disk and prove it."),
     "history": Entry("persist.commands:history", "Look after the history: make its store, export it."),
     "alerts": Entry("persist.alert_commands:alerts", "Show the last alerts; see whether they arrive where they go."),
+    "kafka": Entry("persist.kafka_command:kafka", "See how far Kafka is, send messages again."),
     "market": Entry("market.commands:market", "Make market data anew from all events, bring in older candles."),
     "replay": Entry("market.replay:command", "Play recorded order flow of a real exchange."),
-    "bench": Entry("supervisor.bench:command", "Measure the core, the bus, HTTP, history, market data."),
+    "deploy": Entry("supervisor.deploy.command:command", "Lay an exchange out: bin, log, conf, shell; systemd."),
+    "bench": Entry("supervisor.bench:command", "Measure the core, the bus, HTTP, history, market data, Kafka."),
 }
 
 
@@ -68,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="pit")

@@ -1,12 +1,12 @@
 """The commands of `pit` that have to do with a running exchange: thin, they ask the supervisor and print."""
 
-import json
 import os
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +14,15 @@ import click
 
 from conf import markets
 from conf.options import configured
-from conf.settings import Settings, load
-from supervisor import control, lock, logs
+from conf.rules import BadSettings
+from conf.settings import Settings, load_for
+from supervisor import alive, control, lock
 
 EXIT_NOT_RUNNING = 3
 DOWN_MARGIN_S = 5.0
 SNAPSHOT_TIMEOUT_S = 120.0
 POLL_S = 0.02
+SUPERVISOR = "supervisor"
 COMPILING = "compiling kernels (this once)"
 
 
@@ -41,15 +43,12 @@ def up(context: click.Context, settings: Settings, detach: bool) -> None:
     from supervisor.main import StartFailed
 
     conf_file: Path | None = context.params["conf_file"]
-    known = (markets.BadMarkets, lock.InUse, starting.AddressInUse, StartFailed, OSError)
-
-    def reload() -> Settings:
-        return load(conf_file, settings.data_dir)
-
+    known = (markets.BadMarkets, BadSettings, lock.InUse, starting.AddressInUse, StartFailed, OSError)
     try:
+        alive.forget_stopped(settings.paths)
         with _progress() as progress:
-            run = starting.run_detached if detach else starting.run_foreground
-            run(settings, reload, progress)
+            begin = starting.run_detached if detach else starting.run_foreground
+            begin(settings, conf_file and conf_file.absolute(), progress)
     except known as error:
         raise click.ClickException(str(error)) from None
     if detach:
@@ -57,9 +56,30 @@ def up(context: click.Context, settings: Settings, detach: bool) -> None:
 
 
 @click.command()
+@click.argument("name")
+@click.pass_context
+@configured
+def run(context: click.Context, settings: Settings, name: str) -> None:
+    """Run one process here, without a supervisor, until Ctrl-C: for who has a supervisor of his own.
+
+    It is restarted by nobody, and not by `pit` while `pit up` runs.
+    """
+    from supervisor.alone import run_alone
+
+    known = (markets.BadMarkets, BadSettings, lock.InUse)
+    try:
+        with _progress() as progress:
+            code = run_alone(name, settings, context.params["conf_file"], progress)
+    except known as error:
+        raise click.ClickException(str(error)) from None
+    raise SystemExit(code)
+
+
+@click.command()
 @configured
 def down(settings: Settings) -> None:
     """Stop the exchange and wait until its last process has ended."""
+    alive.mark_stopped(settings.paths)
     try:
         control.ask(settings.paths, {"do": "stop"})
     except control.NotRunning as error:
@@ -73,65 +93,99 @@ def down(settings: Settings) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.argument("name")
+@click.pass_context
 @configured
-def status(settings: Settings, as_json: bool) -> None:
-    """Show the processes. Exit code 0: all are ready; 1: some are not; 3: the exchange does not run."""
-    from supervisor import status as reporting
+def restart(context: click.Context, settings: Settings, name: str) -> None:
+    """Start one process anew, with the settings as they are now, and wait until it is ready.
 
-    facts = reporting.gather(settings, _ask(settings, {"do": "status"}))
-    click.echo(json.dumps(facts, indent=2) if as_json else reporting.table(facts))
-    if any(row["state"] != "ready" for row in facts["processes"]):
-        raise SystemExit(1)
+    `pit restart supervisor` starts the supervisor anew, with the program as it is installed now, while all processes
+    run on; each that is restarted then is of the new program, too.
+    """
+    if name == SUPERVISOR:
+        _restart_supervisor(settings)
+    else:
+        _restart(settings, name)
 
 
 @click.command()
-@click.argument("name")
+@click.option("--restart", "is_restart_wanted", is_flag=True, help="Restart them, one after the other.")
 @configured
-def restart(settings: Settings, name: str) -> None:
-    """Start one process anew and wait until it is ready."""
-    before = _ask(settings, {"do": "restart", "name": name})["restart_count"]
+def reload(settings: Settings, is_restart_wanted: bool) -> None:
+    """Go by the settings as they are now, and say which processes must be restarted for it.
+
+    Exit code 0: all processes go by them; 1: some are to be restarted.
+    """
+    answer = ask(settings, {"do": "reload"})
+    for name in answer["begins"]:
+        click.echo(f"{name}: begins")
+    for name in answer["ends"]:
+        click.echo(f"{name}: ends")
+    changed: dict[str, list[str]] = answer["changed_settings"]
+    for name, keys in changed.items():
+        click.echo(f"{name}: {', '.join(keys)} changed; {'restarting' if is_restart_wanted else 'needs a restart'}")
+        if is_restart_wanted:
+            _restart(settings, name)
+    if changed and not is_restart_wanted:
+        click.echo("`pit reload --restart` restarts them, one after the other")
+        raise SystemExit(1)
+
+
+def _restart(settings: Settings, name: str) -> None:
+    before = ask(settings, {"do": "restart", "name": name})["pid"]
     deadline = time.monotonic() + settings.supervisor.start_timeout_s
     while True:
-        rows = {row["name"]: row for row in _ask(settings, {"do": "status"})["processes"]}
-        if rows[name]["restart_count"] > before and rows[name]["state"] == "ready":
+        rows = {row["name"]: row for row in ask(settings, {"do": "status"})["processes"]}
+        if rows[name]["pid"] != before and rows[name]["state"] == "ready":
             return
         if rows[name]["state"] == "failed" or time.monotonic() > deadline:
             raise click.ClickException(f"{name} is {rows[name]['state']}; `pit logs {name}` shows why")
         time.sleep(POLL_S)
 
 
-@click.command("logs")
-@click.argument("name")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("-n", "--lines", "line_count", default=50, show_default=True, type=click.IntRange(1, 100_000))
-@configured
-def show_logs(settings: Settings, name: str, follow: bool, line_count: int) -> None:
-    """Show the end of a process's log; `supervisor` has one too."""
-    known = logs.names(settings.paths)
-    if name not in known:
-        raise click.ClickException(
-            f"there is no log of {name} in {settings.paths.logs_dir}; there are {', '.join(known)}"
-        )
-    path = logs.log_file(settings.paths, name)
-    for line in logs.tail(path, line_count):
-        click.echo(line)
-    if follow:
-        for text in logs.follow(path):
-            click.echo(text, nl=False)
+def _restart_supervisor(settings: Settings) -> None:
+    from supervisor.again import FORM, with_program
+
+    program = ask(settings, {"do": "program"})
+    check = with_program(program["executable"], program["path"], "from supervisor.up import check_program as it; it()")
+    try:  # a program that can't be imported and compiled must not take over
+        subprocess.run(check, check=True, capture_output=True, text=True, timeout=settings.supervisor.start_timeout_s)
+    except (OSError, subprocess.SubprocessError) as error:
+        why = (getattr(error, "stderr", "") or str(error)).strip()
+        raise click.ClickException(f"the program as it is installed now can't be started:\n{why}") from None
+    before = ask(settings, {"do": "again", "form": FORM})["run_number"]
+    deadline = time.monotonic() + settings.supervisor.start_timeout_s
+    while True:
+        with suppress(NotRunning, click.ClickException):  # it answers nobody while it starts
+            if ask(settings, {"do": "status"})["run_number"] > before:
+                return
+        if time.monotonic() > deadline or not lock.is_held(settings.paths):
+            raise click.ClickException("the supervisor did not come back; `pit logs supervisor` shows why")
+        time.sleep(POLL_S)
 
 
 @click.command("check-conf")
 @click.pass_context
 @configured
 def check_conf(context: click.Context, settings: Settings) -> None:
-    """Check the settings and the markets file; say what would run."""
+    """Check the settings, those of each process too, and the markets file; say what would run."""
     try:
         listing = markets.load(settings.markets_file)
     except (markets.BadMarkets, OSError) as error:
         raise click.UsageError(str(error)) from None
+    from supervisor.become import refuse_impossible
+    from supervisor.table import processes
+
+    try:
+        table = processes(settings)
+        for wanted in table:
+            own = load_for(wanted.name, context.params["conf_file"], context.params["data_dir"])
+            refuse_impossible(own, (wanted,))
+    except BadSettings as error:
+        raise click.UsageError(str(error)) from None
     click.echo(f'instance "{settings.instance}", data in {settings.data_dir}')
     click.echo(f"{settings.markets_file}: {len(listing.assets)} assets, {len(listing.markets)} markets")
+    click.echo(f"processes: {', '.join(wanted.name for wanted in table)}")
     conf_file: Path | None = context.params["conf_file"]
     if conf_file is not None and settings.holds_secrets and conf_file.stat().st_mode & stat.S_IROTH:
         click.echo(f"{conf_file} holds a password, and everybody on this machine can read it: chmod o= {conf_file}")
@@ -143,7 +197,7 @@ def check_conf(context: click.Context, settings: Settings) -> None:
 def snapshot(settings: Settings) -> None:
     """Write a snapshot of the state and print its name."""
     before = _snapshots(settings)
-    _ask(settings, {"do": "snapshot"})
+    ask(settings, {"do": "snapshot"})
     deadline = time.monotonic() + SNAPSHOT_TIMEOUT_S
     while not (new := _snapshots(settings) - before):
         if time.monotonic() > deadline:
@@ -164,7 +218,8 @@ def _snapshots(settings: Settings) -> set[Snapshot]:
     return {Snapshot(path.stat().st_mtime_ns, path) for path in paths}
 
 
-def _ask(settings: Settings, request: control.Document) -> control.Document:
+def ask(settings: Settings, request: control.Document) -> control.Document:
+    """Ask the supervisor of a running exchange; what it refuses ends the command with its reason."""
     try:
         return control.ask(settings.paths, request)
     except control.NotRunning as error:

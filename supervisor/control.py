@@ -2,15 +2,16 @@
 
     {"do": "status"}                      -> {"ok": true, ...}
     {"do": "restart", "name": "http"}     -> {"ok": true} or {"ok": false, "why": "..."}
-    {"do": "stop"} {"do": "snapshot"}
+    {"do": "stop"} {"do": "snapshot"} {"do": "reload"} {"do": "again", ...}
 
-Here are the two ends; what a request does is told in supervisor/main.py.
+Here are the two ends; what a request does is told in supervisor/desk.py.
 """
 
 import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from conf.paths import Paths
 
 REQUEST_SIZE_MAX = 4096
 TIMEOUT_S = 5.0
+POLL_S = 0.02
 BACKLOG = 16
 
 Document = dict[str, Any]
@@ -52,12 +54,13 @@ def listen(paths: Paths) -> socket.socket:
 def serve(connection: socket.socket, received: bytes, answer: Callable[[Document], Document]) -> bytes | None:
     """Take what a readable connection has sent: return all of its request that is there, None when it is done with."""
     try:
-        received += connection.recv(REQUEST_SIZE_MAX)
+        new = connection.recv(REQUEST_SIZE_MAX)
     except BlockingIOError:
         return received
     except OSError:
         return None
-    if not received or len(received) > REQUEST_SIZE_MAX:
+    received += new
+    if not new or len(received) > REQUEST_SIZE_MAX:  # at its end a connection is readable for ever
         return None
     if not received.endswith(b"\n"):
         return received
@@ -71,7 +74,7 @@ def ask(paths: Paths, request: Document, *, timeout_s: float = TIMEOUT_S) -> Doc
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         try:
-            connection.connect(os.fspath(socket_file(paths)))
+            _connect(connection, socket_file(paths), time.monotonic() + timeout_s)
             connection.sendall(json.dumps(request).encode() + b"\n")
             received = connection.makefile("rb").readline()
             reply: Document = json.loads(received)
@@ -82,10 +85,22 @@ def ask(paths: Paths, request: Document, *, timeout_s: float = TIMEOUT_S) -> Doc
     return reply
 
 
+def _connect(connection: socket.socket, place: Path, deadline: float) -> None:
+    """Connect, waiting while too many others do. Raises OSError."""
+    while True:
+        try:
+            connection.connect(os.fspath(place))
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+
+
 def _answer(received: bytes, answer: Callable[[Document], Document]) -> Document:
     try:
         request = json.loads(received)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return {"ok": False, "why": f"the request is not JSON: {error}"}
     if not isinstance(request, dict):
         return {"ok": False, "why": "the request is not an object"}

@@ -45,6 +45,7 @@ class Seen:
     terminated_at: float | None = None
     is_killed: bool = False
     is_restart_asked: bool = False
+    is_unwanted: bool = False  # the settings don't name it any more: it is to end, and not to come back
     ended_at: float | None = None  # the run before this one
     failure_count: int = 0  # ends in a row that nobody asked for
     restart_count: int = 0  # since the supervisor began
@@ -104,6 +105,8 @@ def _decide_running(
     match phase(mine, limits):
         case Phase.FAILED:
             return None
+        case Phase.WAITING | Phase.BACKING_OFF if mine.is_unwanted:
+            return None
         case Phase.WAITING | Phase.BACKING_OFF:
             is_due = mine.ended_at is None or now >= mine.ended_at + back_off_s(mine.failure_count)
             is_free = all(phase(seen[name], limits) is Phase.READY for name in wanted.after)
@@ -111,7 +114,7 @@ def _decide_running(
         case Phase.STOPPING:
             return _kill_when_late(wanted.name, mine, limits, now)
         case Phase.STARTING | Phase.READY:
-            if mine.is_restart_asked:
+            if mine.is_restart_asked or mine.is_unwanted:
                 return Terminate(wanted.name)
             return _kill_when_hung(wanted.name, mine, limits, now)
 
@@ -182,8 +185,20 @@ def ask_restart(seen: Seen) -> Seen:
 def end(seen: Seen, limits: Limits, now: float) -> Seen:
     """It is gone. Unless that was asked for it is a failure: one more in a row, or the first after a good time."""
     recovered = seen.ready_at is not None and now - seen.ready_at >= limits.restart_window_s
-    failure_count = 0 if seen.is_restart_asked else 1 if recovered else seen.failure_count + 1
-    return Seen(ended_at=now, failure_count=failure_count, restart_count=seen.restart_count)
+    was_asked = seen.is_restart_asked or seen.is_unwanted
+    failure_count = 0 if was_asked else 1 if recovered else seen.failure_count + 1
+    return Seen(
+        ended_at=now,
+        failure_count=failure_count,
+        restart_count=seen.restart_count,
+        is_unwanted=seen.is_unwanted,
+    )
+
+
+def want(seen: Seen, *, is_wanted: bool) -> Seen:
+    """The settings name it, or don't name it any more."""
+    is_back = seen.is_unwanted and is_wanted and bool(seen.pid)  # it was told to end: that is no failure of it
+    return replace(seen, is_unwanted=not is_wanted, is_restart_asked=seen.is_restart_asked or is_back)
 
 
 def forgive(seen: Seen, now: float) -> Seen:

@@ -20,13 +20,16 @@ MIB = 1 << 20
 Document = dict[str, Any]
 
 
-def gather(settings: Settings, answer: Document) -> Document:
-    """The supervisor's answer, completed for reading."""
+def gather(settings: Settings, answer: Document, before: Document | None = None) -> Document:
+    """The supervisor's answer, completed for reading; `before` is what an earlier look gave, if there was one."""
     stored = positions.told(settings.paths.positions_dir)
-    processes = [
-        row | usage(row["pid"]) | {"behind_count": behind(answer["event_number"], stored.get(row["name"]))}
-        for row in answer["processes"]
-    ]
+    earlier = {row["pid"]: row for row in before["processes"]} if before else {}
+    processes = []
+    for row in answer["processes"]:
+        row = row | usage(row["pid"])
+        row["cpu_percent"] = cpu_percent(row, earlier.get(row["pid"]))
+        row["behind_count"] = behind(answer["event_number"], stored.get(row["name"]))
+        processes.append(row)
     facts = {name: value for name, value in answer.items() if name not in ("ok", "processes")}
     return facts | {"http": settings.http.bind, "sequence": sequence(settings), "processes": processes}
 
@@ -43,6 +46,13 @@ def sequence(settings: Settings) -> int | None:
 def behind(event_number: int, stored_number: int | None) -> int | None:
     """How many events a process has not stored yet; None when it stores none, or has not told."""
     return None if stored_number is None else max(0, event_number - stored_number)
+
+
+def cpu_percent(row: Document, before: Document | None) -> float:
+    """How much of one CPU a process takes: since an earlier look, or on average since it began."""
+    cpu_s = row["cpu_s"] - (before["cpu_s"] if before else 0.0)
+    time_s = row["uptime_s"] - (before["uptime_s"] if before else 0.0)
+    return round(max(0.0, 100.0 * cpu_s / time_s), 1) if time_s > 0 else 0.0
 
 
 def usage(pid: int) -> Document:
@@ -81,7 +91,7 @@ def table(facts: Document) -> str:
             duration(row["uptime_s"]),
             str(row["restart_count"]),
             f"{row['memory_size'] / MIB:.0f} MiB",
-            f"{row['cpu_s']:.1f} s",
+            f"{row['cpu_percent']:.0f} %",
             "-" if row["behind_count"] is None else f"{row['behind_count']:,}",
         )
     head = f'exchange "{facts["instance"]}" is {facts["state"]}, {duration(facts["uptime_s"])}, http://{facts["http"]}'
@@ -91,6 +101,8 @@ def table(facts: Document) -> str:
     console = Console(file=text, force_terminal=Console().is_terminal, width=100)
     console.print(head, markup=False, highlight=False)
     console.print(rows)
+    if changed := [row["name"] for row in facts["processes"] if row.get("changed_settings")]:
+        console.print(f"settings have changed since these began: {', '.join(changed)}; `pit reload` says which")
     return text.getvalue().rstrip()
 
 

@@ -100,3 +100,14 @@ def bench_ws(as_json: bool, quick: bool, folder: Path | None) -> None:
     from supervisor.bench import ws
 
     ws.run(folder, ws.QUICK if quick else ws.FULL).show(as_json=as_json)
+
+
+@command.command("kafka")
+@_JSON
+@_QUICK
+@_DIR
+def bench_kafka(as_json: bool, quick: bool, folder: Path | None) -> None:
+    """A private exchange and broker: messages a second through the courier, and how late they are."""
+    from supervisor.bench import kafka
+
+    kafka.run(folder, quick=quick).show(as_json=as_json)

@@ -44,7 +44,8 @@ def exchange(
         ws_lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in ws_settings.items())
         conf.write_text(
             f'instance = "bench-{os.getpid()}"\ndata_dir = "data"\n'
-            f'[http]\nbind = "127.0.0.1:{free_port()}"\n[ws]\n{ws_lines}[alert]\nbind = ""\n{sections}\n',
+            f'[http]\nbind = "127.0.0.1:{free_port()}"\n[ws]\n{ws_lines}'
+            f'[admin]\nbind = ""\n[alert]\nbind = ""\n{sections}\n',
             encoding="utf-8",
         )
         for command in commands:

@@ -110,6 +110,11 @@ class Trading:
             results = self._client.receive(REPLY_TIMEOUT_MS).records
             assert not results["code"].any(), "the benchmark's deposits must be accepted"
 
+    def deposit(self) -> None:
+        """One more deposit; returns when it is answered."""
+        self._client.send(orders.funding(time.time_ns())[:1], orders.DETAIL)
+        assert not self._client.receive(REPLY_TIMEOUT_MS).records["code"].any()
+
     def drain(self, timeout_s: float) -> Sample:
         """Wait until all is stored, or for so long; how far it is then."""
         deadline_s = time.perf_counter() + timeout_s

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from bus.messages import EVENT, Frame, FrameKind, pack
+from bus.messages import EVENT, EventKind, Frame, FrameKind, pack
 
 
 def frame(first: int, count: int, *, blob: bytes = b"") -> bytes:
     """`count` events from number `first`; each carries its number a second time."""
     events = np.zeros(count, EVENT)
     events["number"] = events["order"]["id"] = np.arange(first, first + count)
+    events["kind"] = EventKind.ORDER_PUT
     return pack(FrameKind.EVENTS, events, blob, first=first, time=float(first))
 
 

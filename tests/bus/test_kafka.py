@@ -79,7 +79,16 @@ def test_a_frame_of_common_size_is_one_message() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("detail_offset", -1), ("detail_size", -1), ("detail_size", 4), ("detail_offset", 2**31 - 1), ("number", 9)],
+    [
+        ("kind", 0),
+        ("kind", 6),
+        ("asset", -1),
+        ("detail_offset", -1),
+        ("detail_size", -1),
+        ("detail_size", 4),
+        ("detail_offset", 2**31 - 1),
+        ("number", 9),
+    ],
 )
 def test_bent_events_are_refused(field: str, value: int) -> None:
     frame = frame_of([b"abc", None])

@@ -77,7 +77,8 @@ def test_a_disk_that_refuses_ends_nothing(tmp_path: Path, capsys: pytest.Capture
 
 def test_what_the_disk_refuses_is_handed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = Paths(tmp_path / "gone", "main")
-    paths.sockets_dir.mkdir(parents=True)
+    paths.data_dir.mkdir()
+    paths.sockets_dir.mkdir()
     paths.alerts_file.mkdir()  # a folder where the file should be
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taker:
         taker.bind(str(paths.alert_socket))

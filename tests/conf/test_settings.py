@@ -1,5 +1,6 @@
 """Settings: an empty file works, every wrong value is refused with its file, its key and what is needed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from conf import markets
 from conf.forms import is_address
 from conf.rules import BadSettings, accepts, parse, rules
-from conf.settings import DEFAULT_MARKETS_FILE, Settings, every_section, load
+from conf.settings import DEFAULT_MARKETS_FILE, Settings, every_section, load, load_for
 
 DESIGN_FILE = """
 instance = "main"
@@ -54,6 +55,11 @@ REFUSED = [
     ("[http]\ncors_origins = [1]", "http.cors_origins: a list of texts in quotes is needed, not (1,)"),
     ('[bus]\nbind = "tcp://*"', "bus.bind: `ipc` or tcp://host:port, with a port up to 65000 is needed, not 'tcp://*'"),
     ('[bus]\nbind = "tcp://h:65001"', "bus.bind: `ipc` or tcp://host:port, with a port up to 65000 is needed"),
+    ('[bus]\nmarket = "ipc"', "bus.market: \"\" or tcp://host:port, with a port up to 65000 is needed, not 'ipc'"),
+    ('[kafka]\nevents_topic = "a b"', "kafka.events_topic: up to 200 letters, digits, `.`, `_` and `-` is needed"),
+    ('[market]\nevents = "kafka"', 'market.events: "kafka" needs [kafka] brokers and [kafka] events_topic'),
+    ('[ws]\nevents = "kafka"\n[kafka]\nbrokers = "a:1"', 'ws.events: "kafka" needs [kafka] brokers and'),
+    ('[ws]\nevents = "kafka"\n[kafka]\nevents_topic = "e"', 'ws.events: "kafka" needs [kafka] brokers and'),
     ('[kafka]\nbrokers = "a:1,b"', "kafka.brokers: \"\" or host:port,host:port is needed, not 'a:1,b'"),
     (
         '[history]\nstore = "mysql://h"',
@@ -134,6 +140,12 @@ def test_markets_file_falls_back_only_when_it_is_not_set(tmp_path: Path) -> None
     assert load(write(tmp_path, "")).markets_file == tmp_path / "markets.json"
 
 
+def test_who_takes_events_from_kafka_needs_none_of_the_event_log(tmp_path: Path) -> None:
+    kafka = '[kafka]\nbrokers = "a:1"\nevents_topic = "e"\n'
+    assert "market" in load(write(tmp_path, kafka)).consumers
+    assert "market" not in load(write(tmp_path, f'{kafka}[market]\nevents = "kafka"')).consumers
+
+
 def test_integers_are_taken_for_numbers_but_not_the_other_way_round() -> None:
     assert parse(Settings, {"http": {"keep_alive_s": 5}}).http.keep_alive_s == 5
 
@@ -152,3 +164,50 @@ def test_every_default_keeps_its_own_rule() -> None:
     for section in every_section():
         for name, kind, rule in rules(section):
             assert accepts(kind, rule, getattr(section(), name)), f"{section.__name__}.{name}"
+
+
+def process_dir(tmp_path: Path, name: str, text: str) -> Path:
+    """A configuration file, and a process of it with settings of its own."""
+    own = tmp_path / "there" / name / "conf" / "config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text(text)
+    return write(tmp_path, '[supervisor]\nprocesses_dir = "there"\n[http]\nworkers = 3\nkeep_alive_s = 7\n')
+
+
+def test_a_process_may_have_settings_of_its_own(tmp_path: Path) -> None:
+    path = process_dir(tmp_path, "http", "[http]\nworkers = 2\n[process.http]\nnice = 1\n")
+    own, others = load_for("http", path), load_for("ws-0", path)
+    assert (own.http.workers, own.http.keep_alive_s, own.process["http"].nice) == (2, 7, 1)
+    assert others == load(path)
+    assert own.paths == others.paths
+    assert own.paths.log_file("http") == tmp_path / "there" / "http" / "log" / "http.log"
+    assert load_for("http") == load()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('data_dir = "elsewhere"', "data_dir: all processes must agree on it; set it in "),
+        ("[supervisor]\nlog_keep_count = 2", "supervisor: all processes must agree"),
+        ("[http]\nworker = 2", "there/http/conf/config.toml: http.worker: there is no such setting; the nearest is"),
+        ("[http", "there/http/conf/config.toml: "),
+    ],
+)
+def test_what_is_wrong_in_it_is_refused_with_its_file(tmp_path: Path, text: str, why: str) -> None:
+    path = process_dir(tmp_path, "http", text)
+    with pytest.raises(BadSettings, match=re.escape(why)):
+        load_for("http", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("process = 3", r"process: sections are needed, \[process.NAME\], not 3"),
+        ("[process]\nhttp = 3", r"process.http: a section is needed"),
+        ("[process.http]\nnice = 99", "process.http.nice: an integer from -40 to 39 is needed, not 99"),
+        ("[process.http]\nenvironment = { A = 1 }", "process.http.environment: a table of texts in quotes is needed"),
+    ],
+)
+def test_sections_of_processes_are_checked_like_others(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(BadSettings, match=why):
+        load(write(tmp_path, text))

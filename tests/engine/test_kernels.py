@@ -7,7 +7,7 @@ import numpy as np
 from bus.messages import COMMAND, QueryKind, Side
 from engine import batch, content, views
 from engine.exchange import Exchange
-from engine.schema import arrays, readonly
+from engine.schema import BALANCE, arrays, readonly
 from tests.engine.driver import SMALL
 from tests.engine.flows import LISTING
 
@@ -21,6 +21,7 @@ ENTRIES: tuple[Any, ...] = (
     views.read_book,
     views.read_depth,
     views.read_balances,
+    views.read_held,
     views.read_assets,
     views.read_markets,
 )
@@ -38,4 +39,6 @@ def test_every_entry_has_one_signature_however_its_arrays_came_to_be() -> None:
     for kind in QueryKind:
         exchange.answer(kind, limit=1, side=Side.BID)
         views.answer(state, kind, limit=1)
+    views.held(state, 1, 2, views.ANY_ASSET, np.zeros(1, BALANCE))
+    views.held(views.frozen(exchange.state), 1, 2, 0, np.zeros(4, BALANCE)[2:])
     assert {entry.__name__: len(entry.signatures) for entry in ENTRIES} == {entry.__name__: 1 for entry in ENTRIES}

@@ -37,6 +37,7 @@ DEPOSITS = [
     *(update(user, asset, 10**17, 1) for user in TRADERS for asset in (USD, BTC)),
     update(HOLDER, BTC, 2 * LOT, 1),  # of 10^12 balance units: the one that is left is below 2^64, both are above
 ]
+FIELDS = ("available_units", "freeze_units")
 SCALE = 10**12  # balance units in a unit of BTC
 
 
@@ -115,6 +116,16 @@ def check_balance(reader: Reader) -> None:
     assert (available, freeze) in {(2 * LOT * SCALE, 0), (LOT * SCALE, LOT * SCALE)}
 
 
+def check_held(reader: Reader) -> None:
+    rows = [row.copy() for part in reader.held(BTC) for row in part]
+    assert {int(row["asset"]) for row in rows} == {BTC}
+    by_user = {int(row["user_id"]): tuple(load_row(row, field) for field in FIELDS) for row in rows}
+    assert sorted(by_user) == [*TRADERS, HOLDER]
+    assert len(rows) == len(by_user)
+    assert by_user[HOLDER] in {(2 * LOT * SCALE, 0), (LOT * SCALE, LOT * SCALE)}
+    assert all(units % (LOT * SCALE) == 0 for user_id in TRADERS for units in by_user[user_id])
+
+
 def check_market(reader: Reader) -> None:
     row = reader.answer(QueryKind.MARKETS).records[BTCUSD]
     assert load_row(row, "ask_units") == row["ask_count"] * LOT
@@ -154,7 +165,7 @@ def assert_resting(orders: "np.ndarray[tuple[int], np.dtype[np.void]]") -> None:
     assert not orders["deal_stock_units"].any()
 
 
-CHECKS = (check_assets, check_balance, check_market, check_depth, check_book, check_pending)
+CHECKS = (check_assets, check_balance, check_held, check_market, check_depth, check_book, check_pending)
 
 
 def test_what_is_read_under_a_live_writer_is_never_torn(reader: Reader) -> None:

@@ -256,3 +256,19 @@ def test_a_file_that_can_not_be_read_stops_nothing(digests: Desk, monkeypatch: p
         assert digests.channel.turn(NOW) > 0
     digests.channel.turn(NOW + 5)
     assert digests.arrived == ["a"]
+
+
+def test_a_disk_that_can_not_be_read_does_not_keep_it_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(tmp_path / "alerts.jsonl", packed(alert("an old one")))
+    os.utime(tmp_path / "alerts.jsonl", (1_000.0, 1_000.0))
+
+    def refuse(*_: object) -> bytes:
+        raise OSError("Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", refuse)
+        desk = Desk(tmp_path, Shelf())
+    AlertFiles(desk.files.path, 3).rotate()
+    desk.write("a new one")
+    desk.channel.turn(NOW)
+    assert desk.arrived == ["a new one"]

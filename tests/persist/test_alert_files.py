@@ -252,6 +252,18 @@ def test_positions_are_kept(tmp_path: Path) -> None:
     assert file.load() is None
 
 
+def test_files_that_begin_with_blank_lines_are_not_taken_for_each_other(desk: Desk) -> None:
+    follower, written = desk.follow(), []
+    for _ in range(3):
+        with desk.path.open("ab") as file:
+            file.write(b"\n\n")
+        assert texts(follower) == []
+        written = desk.write(2)
+        assert texts(follower) == written
+        desk.files.rotate()
+    assert all_texts(follower) == []
+
+
 STEPS = st.lists(st.sampled_from(["write", "write", "rotate", "read", "read some", "restart"]), max_size=40)
 
 

@@ -1,5 +1,8 @@
 """The list in a real Redis behind real Sentinels: form, order, bound; no failover doubles or loses any."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,14 +11,18 @@ import pytest
 
 from conf.alert import append
 from conf.alert_record import Alert, packed, time_text
+from conf.settings import load
 from persist.alert_channel import NEVER_S, Channel
 from persist.alert_files import AlertFiles
 from persist.alert_redis import LIST_KEY, POSITION_KEY, RedisList
 from tests.market.sentinels import Group, sentinels
 from tests.persist.alert_sinks import alert_list, until
+from tests.process.exchange import write_conf
 
 NOW = 1_000_000.0
 LIST_MAX = 1_000
+KILL_COUNT = 5
+PER_ROUND_COUNT = 300  # alerts between two kills
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +57,16 @@ class Desk:
         self.channel = self.make()
 
     def write(self, *texts: str) -> None:
-        alerts = (
-            Alert(time=time_text(NOW), instance="main", process="matcher", where="f.py:1(g)", text=text)
-            for text in texts
-        )
-        append(self.files.path, b"".join(map(packed, alerts)))
+        append(self.files.path, b"".join(map(line, texts)))
 
     def turn(self) -> bool:
         """Once, some seconds after the last time; whether nothing is left to be tried again."""
         self._now += 10
         return self.channel.turn(self._now) == NEVER_S
+
+
+def line(text: str) -> bytes:
+    return packed(Alert(time=time_text(time.time()), instance="main", process="matcher", where="f.py:1(g)", text=text))
 
 
 @pytest.fixture
@@ -189,3 +196,32 @@ def test_while_all_is_down_they_wait_and_then_arrive_in_order(group: Group, desk
     replica.start("--replicaof", f"127.0.0.1 {master.port}")
     until(lambda: desk.turn() and arrived(group)[-1:] == ["c"], lambda: desk.told)
     assert arrived(group) == ["a", "b", "c"]
+
+
+def test_a_process_that_is_killed_again_and_again_doubles_and_loses_nothing(group: Group, tmp_path: Path) -> None:
+    """The whole process, killed at any moment, while alerts come and files are renamed."""
+    conf_file = write_conf(
+        tmp_path, alert={"store": group.address(), "file_max_size": 64 * 1024, "file_keep_count": 100, "bind": ""}
+    )
+    settings = load(conf_file)
+    settings.paths.make()
+    append(settings.paths.alerts_file, b"\n")
+    code = f"from pathlib import Path; from conf.settings import load; main(load(Path({str(conf_file)!r})))"
+    written: list[str] = []
+    for round_number in range(KILL_COUNT):
+        process = subprocess.Popen([sys.executable, "-c", f"from persist.alertcenter import main; {code}"])
+        until(lambda: settings.paths.alert_socket.exists())
+        before = len(written)
+        while len(written) < before + PER_ROUND_COUNT or len(arrived(group)) <= before - PER_ROUND_COUNT:
+            written.append(f"{round_number} {len(written)} " + "x" * 200)
+            append(settings.paths.alerts_file, line(written[-1]))
+        process.kill()
+        process.wait()
+        settings.paths.alert_socket.unlink()
+    process = subprocess.Popen([sys.executable, "-c", f"from persist.alertcenter import main; {code}"])
+    until(lambda: settings.paths.alert_socket.exists())
+    until(lambda: len(arrived(group)) >= len(written), lambda: (len(arrived(group)), len(written)))
+    process.terminate()
+    assert process.wait(60) == 0
+    assert arrived(group) == written
+    assert list(settings.data_dir.glob("alerts.jsonl.*"))

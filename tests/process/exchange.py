@@ -136,6 +136,7 @@ def write_conf(folder: Path, **sections: Any) -> Path:
     document: dict[str, dict[str, Any]] = {
         "http": {"bind": f"127.0.0.1:{http_port}"},
         "ws": {"bind": f"127.0.0.1:{ws_port}"},
+        "admin": {"bind": ""},
         "matcher": {"cpu": CPU_ANY},
         "journal": {"segment_size": SEGMENT_SIZE_LEAST},
         "events": {"segment_size": SEGMENT_SIZE_LEAST},

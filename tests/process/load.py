@@ -77,6 +77,13 @@ class Load:
                 self._take(client)
             time.sleep(PAUSE_S)
 
+    def finish(self, client: Client) -> None:
+        """Take the answers to all that is on its way."""
+        deadline_s = time.monotonic() + FUND_TIMEOUT_MS / 1000
+        while self._sent:
+            assert time.monotonic() < deadline_s, f"{len(self._sent)} frames have no answer"
+            self._take(client)
+
     def lose(self) -> None:
         """The matcher has died: forget what had no answer."""
         self._sent.clear()

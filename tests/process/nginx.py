@@ -33,7 +33,9 @@ from supervisor.bench.mariadb import SEARCH_PATH
 from tests.process.exchange import PATIENCE_S, POLL_S, REPLY_TIMEOUT_S, free_ports
 from tests.process.ws_client import PLAIN, Client, raw_socket
 
-EXAMPLE = Path(__file__).parents[2] / "conf/nginx.conf"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "conf/nginx.conf"
+COMPOSED = ROOT / "docker/nginx.conf"
 HOST = "127.0.0.1"
 NAME = "trade.example.com"
 STOP_TIMEOUT_S = 30.0
@@ -173,6 +175,30 @@ def nginx(folder: Path, settings: Settings, changes: Mapping[str, str] | None = 
         "/var/cache/tradepit": str(folder / "cache"),
     }
     (folder / "tradepit.conf").write_text(changed(EXAMPLE.read_text(), places | dict(changes or {})))
+    with _serving(folder, program, port) as pid:
+        yield Front(folder, port, plain_port, pid)
+
+
+@contextmanager
+def composed_nginx(folder: Path, settings: Settings) -> Iterator[Front]:
+    """The same with docker/nginx.conf, the one of compose.yaml, which has no TLS: WebSockets are at `bind` then."""
+    program = _program("nginx")
+    folder.mkdir(parents=True)
+    port, plain_port = free_ports(2)
+    places = {
+        "listen 8080;": f"listen {HOST}:{plain_port};",
+        "listen 8090 ": f"listen {HOST}:{port} ",
+        "server tradepit:8080;": f"server {settings.http.bind};",
+        "server tradepit:8090;": f"server {settings.ws.bind};",
+    }
+    (folder / "tradepit.conf").write_text(changed(COMPOSED.read_text(), places))
+    with _serving(folder, program, port) as pid:
+        yield Front(folder, port, plain_port, pid)
+
+
+@contextmanager
+def _serving(folder: Path, program: str, port: int) -> Iterator[int]:
+    """Start nginx with the tradepit.conf in `folder`, and stop it at the end; its pid."""
     user = "user root;\n" if os.geteuid() == 0 else ""  # its workers would be nobody, who may not enter the folder
     (folder / "nginx.conf").write_text(MAIN.format(user=user))
     command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
@@ -180,7 +206,7 @@ def nginx(folder: Path, settings: Settings, changes: Mapping[str, str] | None = 
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         _await_ready(process, port, folder)
-        yield Front(folder, port, plain_port, process.pid)
+        yield process.pid
     finally:
         process.terminate()
         try:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from bus.alerts import AlertSender
 from bus.endpoints import address
 from conf.operations import MIB
 from persist.alert_wire import MAGIC
+from supervisor.cli import EXIT_INTERRUPTED
 from tests.market.sentinels import Group, sentinels
 from tests.persist.alert_sinks import HOST, MailServer, WebServer, alert_list, mail_server, until, web_server
-from tests.process.exchange import Running, exchange, free_ports
+from tests.process.exchange import PIT, Running, exchange, free_ports
 
 FLOOD_COUNT = 10_000
 KILLED = "history-0 ended: killed by SIGKILL; it is started again"
@@ -144,6 +146,23 @@ def test_pit_alerts_shows_them(running: Running) -> None:
     assert all({"time", "instance", "process", "text", "where"} <= line.keys() for line in lines)
 
 
+def test_pit_alerts_follows_them(running: Running) -> None:
+    command = [*PIT, "alerts", "--follow", "--conf", str(running.conf_file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            while "flood" not in process.stdout.readline():
+                pass  # those of before
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(MAGIC + b"accesshttp: [fatal]ah.c:1(f): \x1b[2J now\n", place(running))
+            while "accesshttp: \N{REPLACEMENT CHARACTER}[2J now\n" not in process.stdout.readline():
+                pass
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == EXIT_INTERRUPTED
+        finally:
+            process.kill()
+
+
 def test_pit_alerts_test_says_what_arrives(
     running: Running, group: Group, mailbox: MailServer, webhook: WebServer
 ) -> None:
@@ -179,3 +198,6 @@ def test_an_exchange_whose_alerts_arrive_nowhere_starts_and_trades(tmp_path: Pat
         running.call("balance.update", 1, "BTC", "deposit", 1, "10", {})
         assert running.status()["alertcenter"]["restart_count"] == 0
         assert "alertcenter: runs" in running.pit("alerts", "test", check=False).stdout
+        running.pit("down")
+        said = running.pit("logs", "supervisor", "-n", "1000").stdout
+        assert said.index("matcher: ended") < said.index("alertcenter: stopping") < said.index("alertcenter: ended")

@@ -109,6 +109,11 @@ def wanted_orders(running: Running, after_number: int) -> list[list[Any]]:
 
 @pytest.mark.timeout(240)
 def test_whatever_is_killed_each_event_of_an_order_is_told_once(running: Running) -> None:
+    check_kills(running, VICTIMS)
+
+
+def check_kills(running: Running, victims: tuple[str, ...]) -> None:
+    """Kill processes while somebody trades; each event of an order is told once, and the newest balances are."""
     load, draw = Varied(seed=21), random.Random(21)
     with running.client() as bus:
         load.fund(bus, ASSETS)
@@ -121,7 +126,7 @@ def test_whatever_is_killed_each_event_of_an_order_is_told_once(running: Running
         time.sleep(RETRY_S)
     begin_number = orders.number
     try:
-        for victim in VICTIMS:
+        for victim in victims:
             with running.client() as bus:
                 load.run(bus, Killer(pid_of(victim, running), LOAD_S + draw.random() / 5).is_done)
                 if victim == "matcher":
@@ -142,8 +147,8 @@ def test_whatever_is_killed_each_event_of_an_order_is_told_once(running: Running
     assert numbers == [params[-1] for params in wanted]
     assert orders.params == wanted
     assert newest(assets) == balances
-    assert orders.connection_count > VICTIMS.count("ws-0")
-    assert running.status()["ws-0"]["restart_count"] == VICTIMS.count("ws-0")
+    assert orders.connection_count > victims.count("ws-0")
+    assert running.status()["ws-0"]["restart_count"] == victims.count("ws-0")
     assert "Traceback" not in running.logs()
 
 

@@ -2,22 +2,28 @@
 
 run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER[:NICE[:INDEX]]]..."""
 
+import errno
+import itertools
 import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from conf.rules import parse
 from conf.settings import Settings
 from supervisor import lock
+from supervisor.become import share
 from supervisor.main import StartFailed, Supervisor
 from supervisor.table import Wanted
 from tests.supervisor import stand_ins
 
 
 def main() -> int:
-    data_dir, instance, limits, *rows = sys.argv[1:]
+    data_dir, instance, settings_json, *rows = sys.argv[1:]
     stand_ins.register()
-    settings = parse(Settings, {"data_dir": data_dir, "instance": instance, "supervisor": json.loads(limits)})
+    sections = {"data_dir": data_dir, "instance": instance} | json.loads(settings_json)
+    settings = parse(Settings, sections)
     table = []
     for row in rows:
         name, _, rest = row.partition("=")
@@ -31,16 +37,32 @@ def main() -> int:
                 index=int(index) if index else None,
             )
         )
+    fail_forks(int(os.environ.get("FORKS_FAIL", "0")))
     settings.paths.make()
+    if settings.supervisor.group:
+        share(settings.paths, settings.supervisor.group)
     held = lock.take(settings.paths, wait_s=5)
     try:
-        Supervisor(settings, lambda: settings, lambda text: print(text, flush=True), lambda: None, table).run()
+        say = partial(print, flush=True)
+        Supervisor(settings, lambda _: settings, say, lambda: None, lambda _: table).run()
     except StartFailed as error:
         print(f"FAILED {error}", flush=True)
         return 1
     finally:
         held.release()
     return 0
+
+
+def fail_forks(count: int) -> None:
+    """Have the machine refuse so many forks, after the first one."""
+    fork, numbers = os.fork, itertools.count()
+
+    def failing_fork() -> int:
+        if 1 <= next(numbers) <= count:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    os.fork = failing_fork
 
 
 if __name__ == "__main__":

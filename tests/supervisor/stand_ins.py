@@ -1,6 +1,8 @@
 """Processes for tests of the supervisor: each is a class whose `main` behaves in one way, registered as a module."""
 
+import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -21,6 +23,23 @@ def steady(settings: Settings) -> int:
         time.sleep(0.02)
     print("steady ends", flush=True)
     return 0
+
+
+def telling(settings: Settings) -> int:
+    """Says what it has become."""
+    told = {
+        "user_id": os.getuid(),
+        "group_id": os.getgid(),
+        "umask": os.umask(0),
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+        "greeting": os.environ.get("GREETING"),
+        "systemd": os.environ.get("NOTIFY_SOCKET"),
+    }
+    print(json.dumps(told), flush=True)
+    return steady(settings)
 
 
 def numbered(settings: Settings, index: int) -> int:
@@ -72,7 +91,7 @@ def with_worker(settings: Settings) -> int:
     return steady(settings)
 
 
-STAND_INS = (numbered, steady, stubborn, hanging, failing, crashing_once_up, with_worker)
+STAND_INS = (telling, numbered, steady, stubborn, hanging, failing, crashing_once_up, with_worker)
 
 
 def register() -> None:

@@ -65,10 +65,17 @@ def lives(pid: int) -> bool:
 
 
 @contextmanager
-def run(data_dir: Path, *rows: str, **limits: float) -> Iterator[Running]:
-    """Run the supervisor over `rows` of run_table.py."""
+def run(data_dir: Path, *rows: str, special: dict[str, Any] | None = None, **limits: float | str) -> Iterator[Running]:
+    """Run the supervisor over `rows` of run_table.py; `limits` are of [supervisor], `special` of [process.NAME]."""
     instance = f"test-{os.getpid()}-{next(_numbers)}"
-    command = [sys.executable, str(HERE / "run_table.py"), str(data_dir), instance, json.dumps(limits), *rows]
+    command = [
+        sys.executable,
+        str(HERE / "run_table.py"),
+        str(data_dir),
+        instance,
+        json.dumps({"supervisor": limits, "process": special or {}}),
+        *rows,
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     with process:
@@ -233,3 +240,16 @@ def test_the_warm_parent_has_no_threads() -> None:
         "act.warm(table.processes(Settings())); act.settle()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+
+def test_a_machine_without_room_for_another_process_is_a_failure_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORKS_FAIL", "2")
+    with run(tmp_path, "a=crashing_once_up", restart_count_max=9) as running:
+        running.wait_ready()
+        (tmp_path / "spoiled").touch()
+        running.wait(lambda rows: rows["a"]["pid"] == 0)
+        (tmp_path / "spoiled").unlink()
+        running.wait_ready()
+        assert "a ended: it could not be forked, [Errno 11]" in running.paths.alerts_file.read_text()

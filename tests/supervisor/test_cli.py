@@ -126,3 +126,13 @@ def test_logs_show_the_end(conf_file: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "http.log").write_text("one\ntwo\nthree\n")
     assert pit("logs", "http", "-n", "2", "--conf", conf_file).output == "two\nthree\n"
+
+
+def test_the_environment_names_the_settings_and_the_command_line_goes_before_it(
+    conf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADEPIT_CONF", str(conf_file))
+    assert 'instance "test-cli"' in pit("check-conf").output
+    other = tmp_path / "other.toml"
+    other.write_text('instance = "other"\n')
+    assert 'instance "other"' in pit("check-conf", "--conf", other).output

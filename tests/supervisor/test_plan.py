@@ -159,3 +159,13 @@ def test_the_real_table_names_every_dependency_before_it_is_used() -> None:
     assert len(set(names)) == len(names)
     for index, wanted in enumerate(table):
         assert set(wanted.after) <= set(names[:index])
+
+
+def test_what_is_not_wanted_any_more_ends_and_does_not_come_back() -> None:
+    running = plan.want(plan.become_ready(plan.start(Seen(), 7, 0.0), 1.0), is_wanted=False)
+    table = (Wanted(name="a", module="a"),)
+    assert plan.plan(table, {"a": running}, LIMITS, 2.0) == [Terminate("a")]
+    ended = plan.end(plan.terminate(running, 2.0), LIMITS, 3.0)
+    assert plan.plan(table, {"a": ended}, LIMITS, 100.0) == []
+    assert ended.failure_count == 0
+    assert plan.plan(table, {"a": plan.want(ended, is_wanted=True)}, LIMITS, 100.0) == [Start("a")]

@@ -28,7 +28,7 @@ def tell(settings: Settings, name: str, number: int) -> None:
 
 
 def row(name: str) -> status.Document:
-    return {"name": name, "state": "ready", "pid": 0, "uptime_s": 3.0, "restart_count": 0}
+    return {"name": name, "state": "ready", "pid": 0, "uptime_s": 3.0, "restart_count": 0, "changed_settings": []}
 
 
 def answer(event_number: int, *names: str) -> status.Document:

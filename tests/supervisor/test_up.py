@@ -1,12 +1,14 @@
 """`pit up` before it starts anything: an address that is taken is told with its setting."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from conf.operations import Alert
+from conf.operations import Admin, Alert
 from conf.settings import Bus, History, Http, Settings, Ws
+from supervisor.table import processes
 from supervisor.up import AddressInUse, refuse_used_addresses
 from tests.process.exchange import free_ports
 
@@ -31,6 +33,21 @@ def test_an_address_of_http_that_is_taken_is_refused(tmp_path: Path) -> None:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(AddressInUse, match=f"^http.bind: {bind} can't be listened on"):
             refuse_used_addresses(Settings(data_dir=tmp_path, http=Http(bind=bind)))
+
+
+def test_the_admin_ports_address_must_be_free_unless_it_is_off(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        http, ws = (f"127.0.0.1:{port}" for port in free_ports(2))
+        settings = Settings(data_dir=tmp_path, http=Http(bind=http), ws=Ws(bind=ws), admin=Admin(bind=bind))
+        with pytest.raises(AddressInUse, match=f"^admin.bind: {bind} can't be listened on"):
+            refuse_used_addresses(settings)
+        refuse_used_addresses(replace(settings, admin=Admin(bind="")))
+
+
+def test_without_an_address_there_is_no_admin_process() -> None:
+    assert "admin" in {wanted.name for wanted in processes(Settings())}
+    assert "admin" not in {wanted.name for wanted in processes(Settings(admin=Admin(bind="")))}
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])

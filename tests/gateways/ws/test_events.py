@@ -17,7 +17,7 @@ from gateways.ws.events import MISSED_CODE, Pump
 from gateways.ws.feeds import Deal, Source
 from gateways.ws.metrics import Metrics
 from gateways.ws.publisher import Publisher
-from gateways.ws.stream import BusStream
+from gateways.ws.stream import BusStream, Past
 from gateways.ws.topics import Channel, Topic
 from tests.gateways.making import BTCBCH, CATALOG
 from tests.gateways.ws.making import (
@@ -321,3 +321,56 @@ def test_events_that_are_gone_end_the_connections_that_need_them_and_are_told_to
     assert parts.publisher.skip_count == 1
     assert "event 2 is gone" in parts.alerts[0]
     assert parts.pump.turn() is False
+
+
+class FakeStream:
+    """A stream whose beginning is not known at once, as that of Kafka is."""
+
+    def __init__(self) -> None:
+        self.feed = FakeFeed()
+        self.number: int | None = None
+        self.follow_count = 0
+
+    @property
+    def fd(self) -> int:
+        return self.feed.fd
+
+    def follow(self) -> None:
+        self.number = None
+        self.follow_count += 1
+
+    def begin_number(self) -> int | None:
+        return self.number
+
+    def receive(self) -> Frame | None:
+        return self.feed.receive(0)
+
+    def past(self) -> Past:
+        raise AssertionError("nobody looks back")
+
+    def close(self) -> None:
+        self.feed.close()
+
+
+def test_events_are_told_once_it_is_known_where_they_begin(parts: Parts) -> None:
+    stream = FakeStream()
+    publisher, state = parts.publisher, cast(State, parts.exchange)
+    pump = Pump(parts.pump._settings, stream, state, publisher, Metrics(), parts.alerts.append)
+    stream.feed.frames += [unpack(frame_of(order_event(6, 7)))]
+    assert pump.turn() is False
+    assert not pump.has_begun
+    stream.number = 5
+    assert pump.turn() is True
+    assert pump.has_begun
+    assert publisher.event_number == 6
+    assert publisher.skip_count == 0
+    private = parts.follower(7, orders="BTCBCH")
+    stream.feed.frames += [Gone("event 7 is gone", 9)]
+    assert pump.turn() is True
+    assert (stream.follow_count, pump.has_begun, private.closes) == (2, False, [])
+    stream.number = 20
+    assert pump.turn() is False
+    assert [code for code, _ in private.closes] == [MISSED_CODE]
+    assert (publisher.event_number, publisher.skip_count) == (20, 1)
+    pump.start()
+    pump.stop()

@@ -14,7 +14,7 @@ from supervisor.bench.mariadb import MariaDb, private
 from supervisor.bench.tansu import Tansu
 from tests.market.sentinels import Group, sentinels
 from tests.process.broker import OTHER, Broker
-from tests.process.exchange import Running, write_conf
+from tests.process.exchange import Running, free_ports, write_conf
 from tests.process.nginx import Front, nginx
 from tests.process.ws_client import authority
 from tests.soak.disturb.proxy import Proxy
@@ -95,6 +95,7 @@ def servers(folder: Path) -> Iterator[Servers]:
         mariadb = stack.enter_context(private(folder / "mariadb", MARIADB_OPTIONS))
         redis = stack.enter_context(sentinels(_made(folder / "redis")))
         broker = stack.enter_context(kafka(folder / "kafka"))
+        (admin_port,) = free_ports(1)
         conf_file = write_conf(
             folder / "exchange",
             listing=LISTING,
@@ -105,6 +106,7 @@ def servers(folder: Path) -> Iterator[Servers]:
             history={"store": mariadb.address()},
             market={"store": redis.address(DATABASE), "flush_interval_s": 0.5},
             kafka={"brokers": broker.address},
+            admin={"bind": f"127.0.0.1:{admin_port}"},
             alert={"store": redis.address(ALERT_DATABASE), "bind": ""},
             supervisor={
                 "restart_count_max": 1000,

@@ -13,11 +13,12 @@ import psutil
 
 from supervisor import control
 from supervisor.control import NotRunning, Refused
-from tests.soak.disturb.probes import Probe, answers, is_ready, pid_of, probe_of, rows
+from tests.soak.disturb.probes import Probe, answers, is_ready, pid_of, pings, probe_of, rows
 from tests.soak.disturb.proxy import Proxy
 from tests.soak.servers import Servers
 
 HANGS_A_ROUND, RESTARTS_A_ROUND = 2, 3
+CRASH_TIMEOUT_S = 30.0
 DOWN_S = 2.0  # of MariaDB, in addition to its start
 CUT_OFF_S, PAUSE_S = 1.0, 3.0  # of Kafka
 HISTORY_QUESTION = ("order.finished_detail", 1)
@@ -39,6 +40,8 @@ def a_round(servers: Servers, draw: random.Random) -> list[Action]:
         *(Action("hang", name, partial(hang, servers, name)) for name in draw.sample(names, HANGS_A_ROUND)),
         *(Action("restart", name, partial(restart, servers, name)) for name in draw.sample(names, RESTARTS_A_ROUND)),
         Action("kill", "http worker", partial(kill_worker, servers)),
+        Action("restart", "supervisor", partial(restart_supervisor, servers)),
+        Action("crash", "everything", partial(crash, servers)),
         Action("restart", "MariaDB", partial(restart_mariadb, servers)),
         Action("kill", "MariaDB", partial(kill_mariadb, servers)),
         Action("failover", "Redis", partial(fail_over, servers)),
@@ -80,6 +83,26 @@ def restart(servers: Servers, name: str) -> Probe:
     with suppress(NotRunning, Refused):
         control.ask(servers.running.settings.paths, {"do": "restart", "name": name})
     return lambda: is_ready(servers.running, name, pid)
+
+
+def restart_supervisor(servers: Servers) -> Probe:
+    """It becomes another program, and nothing else stops."""
+    servers.running.pit("restart", "supervisor")
+    return lambda: True
+
+
+def crash(servers: Servers) -> Probe:
+    """The whole exchange is killed, its supervisor first, and started again."""
+    found = rows(servers.running)
+    supervisor = psutil.Process(pid_of(servers.running, "matcher")).parent()
+    assert supervisor is not None
+    supervisor.kill()
+    for row in found.values():
+        with suppress(ProcessLookupError):
+            os.killpg(int(row["pid"]), signal.SIGKILL)
+    supervisor.wait(CRASH_TIMEOUT_S)
+    servers.running.pit("up", "--detach")
+    return lambda: pings(servers.running)
 
 
 def restart_mariadb(servers: Servers) -> Probe:

@@ -28,6 +28,7 @@ MARKETS = (
     Traded("ETHUSD", "ETH", "USD", 2_500.0, 4, 0.2, 6),
     Traded("ETHBTC", "ETH", "BTC", 0.05, 6, 0.2, 6),
 )
+QUIET = Traded("QUIET", "BTC", "USD", 30_000.0, 2, 0.01, 8)  # where nobody sells: what is bid there rests
 ASSETS = ("USD", "BTC", "ETH")
 FUNDS = {"USD": "500000000", "BTC": "10000", "ETH": "200000"}  # of a user in the beginning
 
@@ -46,7 +47,7 @@ LISTING: dict[str, Any] = {
             "fee_prec": 4,
             "min_amount": "0.0001",
         }
-        for traded in MARKETS
+        for traded in (*MARKETS, QUIET)
     ],
 }
 

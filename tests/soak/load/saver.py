@@ -9,12 +9,11 @@ from decimal import Decimal
 
 from tests.process.nginx import Front
 from tests.soak.load import prices
-from tests.soak.load.prices import MARKETS
+from tests.soak.load.prices import QUIET
 from tests.soak.load.trader import Trader
 
 ASSET = "USD"
 DECIMALS = 6  # of his deposits
-LOW, HIGH = 0.5, 0.6  # of the price: where nobody sells
 
 
 class Saver(Trader):
@@ -56,9 +55,9 @@ class Saver(Trader):
         return True
 
     def _rest(self, is_over: Callable[[], bool]) -> bool:
-        """Place an order far below the price, see it, and take it back."""
-        traded = MARKETS[0]
-        price = prices.written(traded.price * self._draw.uniform(LOW, HIGH), traded.price_prec)
+        """Place an order that nobody takes, see it, and take it back."""
+        traded = QUIET
+        price = prices.near(self._draw, traded, time.time())
         amount = prices.written(traded.amount, traded.amount_prec)
         order = self.put("order.put_limit", traded.name, 2, amount, price, "0.002", "0.001")
         if order is None:

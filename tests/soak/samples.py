@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import psutil
 
-from tests.soak.checks.flat import WARM_S, Growth
+from tests.soak.checks.flat import BOUNDS, Growth
 from tests.soak.disturb.probes import rows
 from tests.soak.servers import Servers
 
 INTERVAL_S = 1.0
-THIRD_LEAST, WARM_SAMPLES_LEAST = 2, 45  # samples
+THIRD_LEAST, SAMPLES_LEAST = 2, 45
 KIB_A_MIB = 1024
 PROC = Path("/proc")
 
@@ -110,13 +110,15 @@ class Sampler:
 def growth(name: str, samples: Sequence[Sample], since_s: float) -> Growth | None:
     """What grew of a process since then; None when there are too few samples of one and the same.
 
-    One that has run for long enough is measured once it is warm.
+    It is measured from the age on that the first bound names for which there are samples enough.
     """
     own = [sample for sample in samples if sample.pid == samples[-1].pid]
-    calm = [sample for sample in own if sample.at_s >= since_s]
-    warm = [sample for sample in calm if sample.at_s >= own[0].at_s + WARM_S]
-    is_warm = len(warm) >= WARM_SAMPLES_LEAST
-    measured = warm if is_warm else calm
+    measured, found = [sample for sample in own if sample.at_s >= since_s], None
+    for bound in BOUNDS:
+        older = [sample for sample in measured if sample.at_s >= own[0].at_s + bound.age_s]
+        if len(older) >= SAMPLES_LEAST:
+            measured, found = older, bound
+            break
     third = len(measured) // 3
     if third < THIRD_LEAST:
         return None
@@ -129,5 +131,5 @@ def growth(name: str, samples: Sequence[Sample], since_s: float) -> Growth | Non
         median(sample.file_count for sample in first),
         median(sample.file_count for sample in last),
         (median(sample.at_s for sample in last) - median(sample.at_s for sample in first)) / 60,
-        is_warm,
+        found,
     )

@@ -12,7 +12,7 @@ from tests.soak.checks.alerts import check_alerts
 from tests.soak.checks.back import check_back
 from tests.soak.checks.balances import check_balances, check_sums
 from tests.soak.checks.digests import Chain, digest
-from tests.soak.checks.flat import Growth, check_flat
+from tests.soak.checks.flat import BOUNDS, Growth, check_flat
 from tests.soak.checks.notifications import check_deals, check_own, check_public
 from tests.soak.disturb.disturber import Done
 from tests.soak.load.ws import Deals, Owner
@@ -82,6 +82,7 @@ def test_deals_are_told_as_a_run_without_gaps() -> None:
 def test_a_last_price_that_is_not_the_last_is_found() -> None:
     assert check_public([], {"BTCUSD": "1"}, {"BTCUSD": "1"}, []).agrees
     assert not check_public([], {"BTCUSD": "2"}, {"BTCUSD": "1"}, []).agrees
+    assert not check_public([], {}, {"BTCUSD": "1"}, []).agrees
     assert not check_public(["a book"], {}, {}, []).agrees
 
 
@@ -128,15 +129,17 @@ def test_only_alerts_of_expected_kinds_that_are_in_redis_too_agree() -> None:
 
 
 def grown(**changes: Any) -> Growth:
-    usual = Growth("matcher", 1_000, 2_000, 2_100, 20, 20, 2.0, is_warm=True)
+    usual = Growth("matcher", 1_000, 2_000, 2_100, 20, 20, 2.0, BOUNDS[0])
     return usual._replace(**changes)
 
 
 def test_memory_or_files_that_grow_are_found() -> None:
-    assert check_flat([grown(), grown(last_kib=3_000)], []).agrees
+    assert check_flat([grown(), grown(last_kib=4_000)], []).agrees
     assert not check_flat([grown(last_kib=5_000)], []).agrees
-    assert check_flat([grown(last_kib=5_000, is_warm=False)], []).agrees
-    assert not check_flat([grown(last_kib=40_000, is_warm=False)], []).agrees
+    assert check_flat([grown(last_kib=5_000, bound=BOUNDS[1])], []).agrees
+    assert not check_flat([grown(last_kib=7_000, bound=BOUNDS[1])], []).agrees
+    assert check_flat([grown(last_kib=7_000, bound=None)], []).agrees
+    assert not check_flat([grown(last_kib=40_000, bound=None)], []).agrees
     assert not check_flat([grown(files_last=40)], []).agrees
     assert not check_flat([grown()], ["no more samples"]).agrees
 
@@ -148,13 +151,16 @@ def samples(count: int, kib_a_second: float, pid: int = 1, begin_s: float = 0.0)
 def test_growth_is_measured_of_the_last_process_of_a_name_only() -> None:
     found = growth("ws-0", [*samples(50, 100.0), *samples(60, 1.0, pid=2, begin_s=50.0)], since_s=60.0)
     assert found is not None
-    assert not found.is_warm
+    assert found.bound is None
     assert found.begin_kib == 1_000
     assert found.kib_a_minute == pytest.approx(60, rel=0.05)
     warm = growth("ws-0", samples(400, 2.0), since_s=10.0)
     assert warm is not None
-    assert warm.is_warm
+    assert warm.bound == BOUNDS[1]
     assert warm.kib_a_minute == pytest.approx(120, rel=0.05)
+    old = growth("ws-0", samples(1_000, 0.5), since_s=10.0)
+    assert old is not None
+    assert old.bound == BOUNDS[0]
     assert growth("ws-0", samples(20, 1.0), since_s=18.0) is None
 
 

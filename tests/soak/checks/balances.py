@@ -18,7 +18,7 @@ def check_balances(wanted: Balances, bus: Balances, shown: Shown, catalog: Catal
     users = len({user for user, _ in wanted})
     return finding(
         "balances",
-        f"{len(wanted):,} of {users:,} users, on the bus and over HTTP",
+        f"{len(wanted):,} of {users:,} users on the bus, and the same over HTTP",
         [*_differing(wanted, bus), *_wrongly_shown(wanted, shown, catalog)],
     )
 

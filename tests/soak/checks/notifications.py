@@ -72,5 +72,9 @@ def check_public(
     wrong: Sequence[str], prices: Mapping[str, str], last: Mapping[str, str], books: Sequence[str]
 ) -> Finding:
     """The last price told is the last price, and the books that were followed are the books."""
-    faults = [f"{name}: told {price} last, it is {last[name]}" for name, price in prices.items() if price != last[name]]
+    faults = [
+        f"{name}: told {prices.get(name)} last, it is {price}"
+        for name, price in last.items()
+        if prices.get(name) != price
+    ]
     return finding("prices and books told", f"{len(prices)} prices, {len(books)} books", [*wrong, *faults])

@@ -11,12 +11,13 @@ from bus import catalog
 from bus.catalog import Catalog
 from bus.kafka import catalog_of, catalog_topic
 from bus.kafkaplaces import EventLog
-from bus.kafkatopics import Away, Topics
+from bus.kafkatopics import Topics
 from bus.messages import BadFrame
 from bus.retrying import Retrying
 
 POLL_S = 0.5
 LOOK_S = 2.0
+MISSING_S = 5.0  # until it is told that there is nothing: the courier may have begun at the same time
 
 
 class KafkaListing(Retrying):
@@ -33,6 +34,8 @@ class KafkaListing(Retrying):
         self._catalog_topic = catalog_topic(events_topic)
         self._is_closed = threading.Event()
         self._told_end = -1  # of the topic of events
+        self._began_s = time.monotonic()
+        self._is_missing_told = False
 
     def close(self) -> None:
         """Let the thread end, without waiting for it."""
@@ -51,6 +54,7 @@ class KafkaListing(Retrying):
                     self._look(topics)
                     looked_s = time.monotonic()
                 self.succeeded()
+                self._see_missing()
 
     def wait(self, pause_s: float) -> bool:
         """Pause; whether to end."""
@@ -63,10 +67,16 @@ class KafkaListing(Retrying):
     def _seek(self, topics: Topics) -> None:
         """Go to the last message of the catalog. Raises Away."""
         name = self._catalog_topic
-        first, end = topics.first_offset(name), topics.end_offset(name)
-        if end <= first and self.catalog is None:
-            raise Away(f"{name} has no message yet; it is written where the matcher runs, if events_topic is set there")
-        topics.seek(name, max(first, end - 1))
+        topics.seek(name, max(topics.first_offset(name), topics.end_offset(name) - 1))
+
+    def _see_missing(self) -> None:
+        """Tell once, after a while, that nothing was ever listed."""
+        if self.catalog is None and not self._is_missing_told and time.monotonic() >= self._began_s + MISSING_S:
+            self._is_missing_told = True
+            self.tell(
+                f"{self._catalog_topic} has no message yet; it is written where the matcher runs, if events_topic is "
+                "set there"
+            )
 
     def _know(self, message: bytes) -> None:
         try:

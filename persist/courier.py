@@ -169,6 +169,7 @@ class Courier:
         self._lanes = {topic: self._resumed(link, topic, position.places.get(topic)) for topic in self._topics}
         self._position = position._replace(places=position.places | self._places())
         self._is_probing, self._sent_catalog = True, None
+        self._send_listing(link, self._listed.now())
         self._save()
         number = min(lane.place.event for lane in self._lanes.values())
         self._watch.stored_number = number
@@ -264,8 +265,7 @@ class Courier:
         """Send the messages of the frames in hand; return how many events that were."""
         assert self._link is not None
         catalogs = [self._listed.covering(frame.records) for frame in self._frames]
-        if self._settings.kafka.events_topic:
-            self._send_listing(self._link, catalogs[-1])
+        self._send_listing(self._link, catalogs[-1])
         for frame in self._frames:
             self._add(frame)
         while due := {topic: part for topic, lane in self._lanes.items() if (part := self._round(lane))}:
@@ -299,9 +299,10 @@ class Courier:
         beat()
 
     def _send_listing(self, link: Link, catalog: Catalog) -> None:
-        """Send what is listed, when events that come may need it."""
-        if catalog is not self._sent_catalog or self._now() >= self._listing_at:
-            link.produce({catalog_topic(self._settings.kafka.events_topic): [listing(self._client, self._mark)]})
+        """Send what is listed beside the events: when it has changed, before one that needs it, and now and then."""
+        events_topic = self._settings.kafka.events_topic
+        if events_topic and (catalog != self._sent_catalog or self._now() >= self._listing_at):
+            link.produce({catalog_topic(events_topic): [listing(self._client, self._mark)]})
             self._sent_catalog, self._listing_at = catalog, self._now() + LISTING_INTERVAL_S
 
     def _settle(self, number: int) -> None:
@@ -330,9 +331,11 @@ class Courier:
         self._watch.end_trouble()
 
     def _save_sometimes(self) -> None:
-        """Keep how far it is, now and then; see whether something is to be sent again."""
+        """Keep how far it is, now and then; see whether something is to be sent again, or listed."""
         if self._now() >= self._saved_at + SAVE_INTERVAL_S:
             self._save()
+            if self._link is not None and self._settings.kafka.events_topic:
+                self._send_listing(self._link, self._listed.now())
             resend = kafka_position.load_resend(self._paths)
             if resend is not None and self._position is not None and resend.number > self._position.resent:
                 self._let_go()

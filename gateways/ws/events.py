@@ -63,8 +63,15 @@ class Pump:
         self._balances_number = 0  # the last event whose balances all are told
         self._follow()
 
+    def await_begin(self, patience_s: float, stopping: Event) -> None:
+        """Wait until it is known where events begin, or that takes too long."""
+        end_s = time.monotonic() + patience_s
+        while not self._has_begun and time.monotonic() < end_s and not stopping.wait(RETRY_S):
+            self.turn()
+
     def start(self) -> None:
-        """Begin the loop."""
+        """Begin the loop. Where events do not begin yet, whoever is told anything meanwhile is told anew then."""
+        self._has_skipped = self._has_skipped or not self._has_begun
         self._greenlet = gevent.spawn(self._run)
 
     def check(self) -> None:
@@ -87,7 +94,7 @@ class Pump:
         """Take the events from now on."""
         if self._watcher is not None:
             self._watcher.close()
-        self._has_begun = False
+        self._has_begun = self._publisher.is_informed = False
         self._stream.follow()
         self._watcher = gevent.get_hub().loop.io(self._stream.fd, _READABLE)
         self._watcher.start(self._wake.set)
@@ -98,7 +105,7 @@ class Pump:
         number = self._stream.begin_number()
         if number is None:
             return
-        self._has_begun = True
+        self._has_begun = self._publisher.is_informed = True
         self._publisher.event_number = self._balances_number = number
         if self._has_skipped:
             self._has_skipped = False

@@ -99,8 +99,8 @@ class KafkaPast:
 
     @property
     def durable_number(self) -> int:
-        """The last event that has come."""
-        return self._stream.last_number
+        """Not known: another process, which told the client, may be ahead of this one."""
+        return 1 << 62
 
     @property
     def first_number(self) -> int:

@@ -42,6 +42,7 @@ from gateways.ws.session import Rules, Session, number
 from gateways.ws.stream import stream_of
 
 READY_POLL_S = 0.01
+PATIENCE_S = 10.0  # until requests are answered without events, if these come from Kafka, which is away
 BEAT_INTERVAL_S = 0.5
 
 
@@ -82,8 +83,7 @@ class Gateway:
         stopping = Event()
         for told in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(told, stopping.set)
-        while not self._pump.has_begun and not stopping.wait(READY_POLL_S):  # events come from Kafka, which is away
-            self._pump.turn()
+        self._pump.await_begin(PATIENCE_S, stopping)
         self._publisher.start()
         self._pump.start()
         self._server.start()

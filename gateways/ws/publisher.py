@@ -98,10 +98,11 @@ class _Lane:
 
 
 class Publisher:
-    """All topics that are followed here. `event_number` is kept by whoever takes events."""
+    """All topics that are followed here. `event_number` and `is_informed` are kept by whoever takes events."""
 
     def __init__(self, settings: Ws, source: Source, metrics: Metrics) -> None:
         self.event_number = 0
+        self.is_informed = True  # whether events come, and it is known up to which they have
         self.users: dict[int, dict[Follower, None]] = {}  # those who follow their orders or balances
         self._source = source
         self._metrics = metrics

@@ -71,6 +71,8 @@ class Resumer:
     ) -> Outcome:
         """Push what was missed after an event and let the client follow from there; the outcome of its request."""
         self._publisher.change(connection, channel, frozenset())
+        if not self._publisher.is_informed:
+            return Code.SERVICE_TIMEOUT
         log = self._past()
         number = self._publisher.event_number if after_number is None else after_number
         if number > log.durable_number:

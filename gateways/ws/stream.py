@@ -14,7 +14,7 @@ class Past(Protocol):
 
     @property
     def durable_number(self) -> int:
-        """The last event that can be had."""
+        """There can be no event after it as yet."""
         ...
 
     @property

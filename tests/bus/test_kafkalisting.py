@@ -25,6 +25,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafkatopics, "CONNECT_TIMEOUT_MS", 1_000)
     monkeypatch.setattr(kafkalisting, "LOOK_S", 0.2)
     monkeypatch.setattr(kafkalisting, "POLL_S", 0.1)
+    monkeypatch.setattr(kafkalisting, "MISSING_S", 0.5)
     monkeypatch.setattr(retrying, "PAUSE_MOST_S", 0.5)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import zmq
 
-from bus import catalog
+from bus import catalog, kafkalisting
 from bus.client import Client, query
 from bus.endpoints import place
 from bus.eventlog import Reader
@@ -49,6 +49,7 @@ class FarDesk(Desk):
 @pytest.fixture(autouse=True)
 def _every_alert(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alert, "REPEAT_S", 0.0)
+    monkeypatch.setattr(kafkalisting, "MISSING_S", 0.5)
 
 
 @pytest.fixture

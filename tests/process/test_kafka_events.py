@@ -30,6 +30,7 @@ KAFKA = {"events": "kafka"}
 VICTIMS = ("market", "broker", "market", "matcher")
 WS_VICTIMS = ("ws-0", "courier", "ws-0", "matcher", "ws-0")
 USER, MAKER = 7, 8
+TIMEOUT = 5
 
 
 def kafka(broker: Broker) -> dict[str, Any]:
@@ -99,6 +100,27 @@ def test_market_data_from_kafka_forgets_nothing_when_it_or_the_broker_is_killed(
 def test_clients_are_told_each_event_from_kafka_once_whatever_is_killed(tmp_path: Path, broker: Broker) -> None:
     with gateway(tmp_path, supervisor=OFTEN, ws=KAFKA, kafka=kafka(broker)) as running:
         check_kills(running, WS_VICTIMS)
+
+
+@pytest.mark.timeout(240)
+def test_a_broker_that_is_away_at_the_start_holds_up_no_request_and_is_gone_on_with(
+    tmp_path: Path, mortal_broker: Broker
+) -> None:
+    settings = {"ws": KAFKA, "market": {**OFTEN_FLUSHED, **KAFKA}, "kafka": kafka(mortal_broker)}
+    mortal_broker.kill()
+    with gateway(tmp_path, **settings) as running:
+        trade(running, 1)
+        with connected(running) as client:
+            client.login(USER)
+            assert client.call("server.ping") == "pong"
+            assert client.call("order.query", MARKET_NAME, 0, 10)["records"] == []
+            assert client.ask("order.subscribe", MARKET_NAME, {})["error"]["code"] == TIMEOUT
+            mortal_broker.start()
+            wait_for(running, lambda: client.ask("order.subscribe", MARKET_NAME, {"after": 0})["error"] is None)
+            trade(running, 2)
+            client.wait(lambda: len(client.of("order.update")) == 4)
+        wait_for(running, lambda: len(asked(running, "market.deals", MARKET_NAME, 10, 0) or ()) == 2)
+        assert running.alerts().count("events can't be read from Kafka") <= 2  # by each of the two, once
 
 
 def five_ports() -> int:

@@ -1,5 +1,6 @@
 """The topic of every event that the courier keeps: each event once, in order, with what is listed before it."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from bus.kafka import MESSAGE_SIZE_MAX, catalog_of, catalog_topic, events_of, ma
 from bus.messages import UPDATE_EVENT, EventKind
 from engine.journal_reader import read_header
 from tests.process.broker import Broker
-from tests.process.exchange import Running, exchange
+from tests.process.exchange import PATIENCE_S, Running, exchange
 from tests.process.load import Load
 from tests.process.test_kafka_kill import LOAD_S, for_seconds, fund, trade, wait_alert
 from tests.process.test_kill import OFTEN, Killer
@@ -107,3 +108,30 @@ def test_the_topic_of_another_exchange_is_not_written_to(tmp_path: Path, broker:
             else:
                 wait_alert(running, "holds events of another exchange")
                 assert broker.rest(topic) == before
+
+
+def test_what_is_listed_is_there_before_anything_happens_and_after_a_change(
+    tmp_path: Path, broker: Broker, topic: str
+) -> None:
+    assets = [{"name": name, "prec_save": 8, "prec_show": 8} for name in ("USD", "BTC")]
+    one, other = (
+        {"name": name, "stock": {"name": stock, "prec": 4}, "money": {"name": money, "prec": 4}}
+        for name, stock, money in (("BTCUSD", "BTC", "USD"), ("USDBTC", "USD", "BTC"))
+    )
+    listing = {"assets": assets, "markets": [one]}
+    with exchange(tmp_path, kafka={"brokers": broker.address, "events_topic": topic}, listing=listing) as running:
+        wait_listed(broker, topic, ["BTCUSD"])
+        (tmp_path / "markets.json").write_text(json.dumps(listing | {"markets": [one, other]}))
+        running.pit("restart", "matcher")
+        wait_listed(broker, topic, ["BTCUSD", "USDBTC"])
+
+
+def wait_listed(broker: Broker, topic: str, names: list[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        if listings := broker.rest(catalog_topic(topic)):
+            assets, markets, _ = catalog_of(listings[-1])
+            if [each.name for each in catalog.make(assets, markets).markets] == names:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

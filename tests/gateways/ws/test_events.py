@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from gevent.event import Event
 
 from bus import feed
+from bus.codes import Code
 from bus.eventlog import Gone
 from bus.messages import EventKind, Frame, unpack
 from conf.settings import MarketData, Settings, Ws
@@ -33,6 +35,7 @@ from tests.gateways.ws.making import (
     frame_of,
     order_event,
 )
+from tests.gateways.ws.resuming import Resuming
 
 BTCBCH_INDEX, SATBCH_INDEX = (CATALOG.market_by_name[name].index for name in ("BTCBCH", "SATBCH"))
 ONE = 10**12  # a bitcoin
@@ -359,6 +362,7 @@ def test_events_are_told_once_it_is_known_where_they_begin(parts: Parts) -> None
     stream.feed.frames += [unpack(frame_of(order_event(6, 7)))]
     assert pump.turn() is False
     assert not pump.has_begun
+    assert not publisher.is_informed
     stream.number = 5
     assert pump.turn() is True
     assert pump.has_begun
@@ -371,6 +375,31 @@ def test_events_are_told_once_it_is_known_where_they_begin(parts: Parts) -> None
     stream.number = 20
     assert pump.turn() is False
     assert [code for code, _ in private.closes] == [MISSED_CODE]
-    assert (publisher.event_number, publisher.skip_count) == (20, 1)
+    assert (publisher.event_number, publisher.skip_count, publisher.is_informed) == (20, 1, True)
     pump.start()
     pump.stop()
+
+
+def test_who_was_told_anything_before_events_began_is_told_anew_then(parts: Parts) -> None:
+    stream, stopping = FakeStream(), Event()
+    pump = Pump(parts.pump._settings, stream, cast(State, parts.exchange), parts.publisher, Metrics(), print)
+    pump.await_begin(0.1, stopping)
+    assert not pump.has_begun
+    pump.start()
+    stream.number = 9
+    pump.turn()
+    assert (parts.publisher.event_number, parts.publisher.skip_count) == (9, 1)
+    pump.stop()
+    stopping.set()
+    pump.await_begin(60, stopping)  # ends at once
+
+
+def test_one_s_own_can_not_be_followed_while_events_do_not_come(tmp_path: Path) -> None:
+    resuming = Resuming(tmp_path)
+    resuming.publisher.is_informed = False
+    for after in (None, 0):
+        assert resuming.follow(Channel.ORDER, after) is Code.SERVICE_TIMEOUT
+    assert not resuming.is_registered()
+    resuming.publisher.is_informed = True
+    assert resuming.sequence(Channel.ORDER, None) == 0
+    resuming.close()

@@ -85,10 +85,14 @@ class RedisStore:
         self._swept: dict[str, int] = {}  # before which start a key has no fields any more
 
     def load(self, catalog: Catalog, since: Mapping[Resolution, int]) -> Loaded:
-        """Deals that another server has put into the lists are left out: their ids say nothing beside ours."""
+        """Deals that another server has put into the lists are left out: their ids say nothing beside ours.
+
+        A market without any key is no part: the first flush tells its price, which is "0" (CONTRACT 4.3).
+        """
         with self._master() as master:
             found = self._find(master)
-            parts = tuple(self._part(master, market, since, found.state.deal_id) for market in catalog.markets)
+            known = [market for market in catalog.markets if master.exists(*_keys(market.name))]
+            parts = tuple(self._part(master, market, since, found.state.deal_id) for market in known)
             if self._find(master) != found:
                 raise StoreDown(f"{self._address} was changed while it was read: who else writes it?")
         self._left, self._swept = found.state, {}
@@ -241,10 +245,14 @@ def _writing(part: Part, prefix: str = "") -> Iterator[Command]:
         yield "LTRIM", key, "0", str(DEALS_KEPT_COUNT - 1)
 
 
+def _keys(name: str) -> list[str]:
+    """All keys of a market."""
+    return [*(candles_key(name, resolution) for resolution in Resolution), deals_key(name), last_key(name)]
+
+
 def _beside(master: Connection, part: Part) -> list[Command]:
     """Write a part under other names; return the commands that give it its own ones."""
-    name = part.market.name
-    keys = [*(candles_key(name, resolution) for resolution in Resolution), deals_key(name), last_key(name)]
+    keys = _keys(part.market.name)
     master.unlink(*(NEW + key for key in keys))  # what an attempt that broke off has left
     written = set()
     for command in _writing(part, NEW):

@@ -75,9 +75,9 @@ class MariaDb:
 
     @property
     def pid(self) -> int:
-        """Of the running server."""
-        assert self._process is not None, "it does not run"
-        return self._process.pid
+        """Of the running server, 0 when it does not run."""
+        process = self._process
+        return 0 if process is None else process.pid
 
     def install(self) -> None:
         """Make its folder: system tables, and the account."""

@@ -46,8 +46,10 @@ def private(folder: Path) -> Iterator["Tansu"]:
 class Tansu:
     """A broker of its own; ended and started again it is at the same address, empty. Raises NoTansu."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, advertised_port: int = 0) -> None:
+        """`advertised_port` is where clients are told to connect when that is another one: of a proxy."""
         self.port = free_port()
+        self._advertised_port = advertised_port or self.port
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,10 +74,10 @@ class Tansu:
         """Start it and wait until it takes connections."""
         assert self._process is None, "it runs already"
         self._folder.mkdir(parents=True, exist_ok=True)
-        url = f"tcp://{self.address}"
+        url, advertised_url = f"tcp://{self.address}", f"tcp://{HOST}:{self._advertised_port}"
         command = [
             *(binary(), "broker", "--storage-engine", "memory://tansu/"),
-            *("--listener-url", url, "--advertised-listener-url", url),
+            *("--listener-url", url, "--advertised-listener-url", advertised_url),
         ]
         environment = {"PATH": os.environ.get("PATH", os.defpath), "RUST_LOG": "warn"}
         with self._log_file.open("ab") as log:

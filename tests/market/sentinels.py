@@ -42,6 +42,12 @@ class Server:
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of the running server, 0 when it does not run."""
+        process = self._process
+        return 0 if process is None else process.pid
+
     def start(self, *more: str) -> None:
         """Start it, with more arguments, and wait until it answers."""
         assert self._process is None, "it runs"

@@ -17,8 +17,10 @@ from bus.messages import QueryKind
 from bus.sentinels import Address
 from bus.text import halves
 from conf import markets
+from conf.settings import MarketData
 from engine.exchange import Exchange
 from market import redis_store
+from market.board import Board
 from market.candles import WIDE_MAX
 from market.redis_store import POSITION_KEY, RedisStore
 from market.schema import DEALS_KEPT_COUNT, Resolution
@@ -117,6 +119,25 @@ def test_the_example_of_the_contract(group: Group, store: RedisStore, database: 
         "k:offset": "1",
         POSITION_KEY: '{"number": 5, "deal_id": 2, "generation": 0}',
     }
+
+
+def test_markets_that_have_never_traded_are_told_at_the_first_flush(
+    group: Group, store: RedisStore, database: int
+) -> None:
+    """As the original does (CONTRACT 4.3), and once."""
+    fill(group, database, {f"k:{A.name}:1m": {"60": '["1", "1", "1", "1", "1", "1"]'}})
+    loaded = store.load(CATALOG, EVER)
+    assert [part.market for part in loaded.parts] == [A]
+    board = Board(MarketData())
+    board.know(CATALOG)
+    board.load(loaded)
+    store.flush(*board.changed())
+    idle = {f"k:{market.name}:last": "0" for market in CATALOG.markets if market is not A}
+    found = dump(group, database)
+    assert {key: value for key, value in found.items() if key.endswith(":last")} == idle
+    board.flushed()
+    assert board.changed()[0] == []
+    assert [part.market for part in store.load(CATALOG, EVER).parts] == list(CATALOG.markets)
 
 
 def test_candles_of_other_decimals_and_of_old_servers_are_read(group: Group, store: RedisStore, database: int) -> None:

@@ -18,7 +18,7 @@ START_AND_END_S = 500  # at most; it takes half a minute
 
 
 @pytest.mark.timeout(SECONDS * 3 + START_AND_END_S)
-@pytest.mark.xdist_group("soak")
+@pytest.mark.alone
 def test_everything_agrees_after_a_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = Plan(seconds=SECONDS, seed=SEED, trader_count=3, trader_interval_s=0.15, bot_interval_s=0.15, owner_count=3)
     try:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
@@ -18,6 +18,9 @@ from conf.forms import SENTINEL_FORM
 SENTINEL_TIMEOUT_S = 0.5  # a Sentinel answers at once or is not there; then the next one is asked
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 5.0  # together less than a process may be silent (conf.settings.Supervisor)
+
+# What redis-py makes of answers that no Sentinel and no Redis gives, and of addresses that are none.
+_NONSENSE = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError)
 
 Connection = Any  # a Redis, whose own types leave open whether it gives bytes (ours does) or text
 
@@ -49,7 +52,10 @@ class Address(NamedTuple):
 
 def connect(address: Address) -> Connection:
     """A client of the master of this moment, with one connection. Raises RedisError."""
-    host, port = _master(address)
+    try:
+        host, port = _master(address)
+    except _NONSENSE as error:
+        raise InvalidResponse(f"a Sentinel of {address} answers nonsense ({type(error).__name__})") from None
     client = Redis(host, port, address.database, **_options(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S))
     try:
         if (role := client.role()[0]) != b"master":  # the Sentinels are about to change their mind
@@ -57,6 +63,9 @@ def connect(address: Address) -> Connection:
     except RedisError:
         client.close()
         raise
+    except _NONSENSE as error:
+        client.close()
+        raise InvalidResponse(f"what is at {host!r}:{port} is no Redis ({type(error).__name__})") from None
     return client
 
 
@@ -75,6 +84,7 @@ def _master(address: Address) -> tuple[str, int]:
 
 def _options(connect_timeout_s: float, answer_timeout_s: float) -> dict[str, Any]:
     return {
+        "protocol": 2,  # HELLO, which 3 begins with, is unknown to a Redis before 6
         "socket_connect_timeout": connect_timeout_s,
         "socket_timeout": answer_timeout_s,
         "retry": Retry(NoBackoff(), 0),

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from conf.alert_record import Alert, packed, time_text
+from conf.alert_record import TEXT_MAX, Alert, bounded, packed, printable, time_text
 from conf.paths import Paths
 
 REPEAT_S = 60.0
@@ -34,12 +34,13 @@ def alert(paths: Paths, process: str, text: str, *, now: float | None = None, le
     refuses is reported on stderr, if that takes it: an alert never ends a process.
     """
     now = time.time() if now is None else now
+    text = bounded(text, TEXT_MAX)
     if now - _last_times.get((process, text), -REPEAT_S) < REPEAT_S:
         return False
     if len(_last_times) >= REMEMBERED_MAX:
         _last_times.clear()
     _last_times[process, text] = now
-    say(f"ALERT {process}: {text}")
+    say(f"ALERT {process}: {printable(text)}")
     where = place(sys._getframe(level))
     line = packed(Alert(time=time_text(now), instance=paths.instance, process=process, text=text, where=where))
     try:

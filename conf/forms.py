@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 BUS_PORT_MAX = 65_000  # others follow it (bus/endpoints.py)
@@ -55,12 +56,31 @@ def is_history_store(text: str) -> bool:
 def is_mail_server(text: str) -> bool:
     """Whether `text` is "smtp://user:password@host:port", "smtps://..." or one without user or port; or nothing."""
     parts = re.fullmatch(r"smtps?://(?:[^\s@/:]+:[^\s@/:]+@)?([^\s@/:]+|\[[0-9a-fA-F:.]+\])(:\d+)?", text, re.ASCII)
-    return text == "" or (parts is not None and (parts[2] is None or is_address(parts[1] + parts[2])))
+    return text == "" or (parts is not None and _has_place(text) and (not parts[2] or is_address(parts[1] + parts[2])))
 
 
 def is_mail_address(text: str) -> bool:
     """Whether `text` is a plain "name@host"."""
     return re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}", text, re.ASCII) is not None
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` is an address of http or https, with a host, and a port that there is."""
+    return re.fullmatch(r"https?://[^\s/?#]+(?:[/?#]\S*)?", text, re.ASCII) is not None and _has_place(text)
+
+
+def is_webhook(text: str) -> bool:
+    """Whether `text` is an address without user and password, which would not be sent; or nothing."""
+    return text == "" or (is_url(text) and "@" not in urlsplit(text).netloc)
+
+
+def _has_place(text: str) -> bool:
+    """Whether a host stands in an address, and a port that there can be."""
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def is_file_or_sentinel(text: str) -> bool:
@@ -76,8 +96,8 @@ OTHER_BUS_ADDRESS = {
     "form_text": f'"" or tcp://host:port, with a port up to {BUS_PORT_MAX}',
 }
 OPTIONAL_ADDRESS = {"form": lambda text: text == "" or is_address(text), "form_text": '"" or host:port'}
-URL = {"form": matches(r"https?://[^\s/]+\S*"), "form_text": "an http:// or https:// address"}
-OPTIONAL_URL = {"form": matches(r"(?:https?://[^\s/]+\S*)?"), "form_text": '"", or an http:// or https:// address'}
+URL = {"form": is_url, "form_text": "an http:// or https:// address"}
+WEBHOOK = {"form": is_webhook, "form_text": '"", or an http:// or https:// address without user and password'}
 FILE_OR_SENTINEL = {
     "form": is_file_or_sentinel,
     "form_text": "`file`, or sentinel://host:port,host:port/master/database",

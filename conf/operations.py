@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from conf.forms import (
     FILE_OR_SENTINEL,
     OPTIONAL_ADDRESS,
-    OPTIONAL_URL,
+    WEBHOOK,
     is_broker_list,
     is_environment,
     is_mail_address,
@@ -81,7 +81,7 @@ class Alert(Section):
     webhook_url: str = setting(
         "",
         'an address that gets alerts as JSON by POST; "" is none',
-        **OPTIONAL_URL,
+        **WEBHOOK,
         is_secret=True,
     )
     digest_interval_s: float = setting(

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 
 import click
+from click.core import ParameterSource
 
 from conf.alert import append
 from conf.alert_record import Alert, bounded, packed, printable, time_text
@@ -33,14 +34,18 @@ TABLE_WIDTH = 160  # where the output is no terminal
 def alerts(context: click.Context, settings: Settings, count: int, is_followed: bool, as_json: bool) -> None:
     """Show the last alerts; the same ones in a row are counted. `pit alerts test` sends one."""
     if context.invoked_subcommand is not None:
-        if context.params["conf_file"] or context.params["data_dir"]:
+        given = (context.get_parameter_source(name) for name in ("conf_file", "data_dir"))
+        if ParameterSource.COMMANDLINE in given:  # TRADEPIT_CONF is for both
             raise click.UsageError(f"--conf and --data come after {context.invoked_subcommand}")
         return
     from persist.alert_files import AlertFiles, Follower, last_alerts
 
     files = AlertFiles(settings.paths.alerts_file)
-    follower = Follower(files, files.end())
-    found = last_alerts(files, count if as_json else max(count, COUNTED_MAX))
+    try:
+        follower = Follower(files, files.end())
+        found = last_alerts(files, count if as_json else max(count, COUNTED_MAX))
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
     if as_json:
         _echo_lines(found, _as_json)
     elif found:

@@ -10,6 +10,7 @@ from typing import Any
 from conf.alert_record import Alert, bounded, printable
 
 ROWS_MAX = 50  # kinds of alerts that are shown
+FOREIGN_ROWS_MAX = 25  # of them, those that came from outside: strangers must not crowd out the exchange's own
 SHOWN_TEXT_MAX = 2_000  # characters of each
 SUBJECT_MAX = 150
 
@@ -29,7 +30,8 @@ class Digest:
     is_full = False  # it always takes more
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, str, str], Row] = {}
+        self._rows: dict[tuple[str, str, str, bool], Row] = {}
+        self._foreign_row_count = 0
         self.count = 0
         self.more_count = 0  # that are not in rows
         self.dropped_count = 0  # that alerts tell to have been lost before they came here
@@ -46,12 +48,14 @@ class Digest:
         """Count one more."""
         self.count += 1
         self.dropped_count += alert.dropped_count
-        key = (alert.instance, alert.process, alert.text)
+        is_foreign = bool(alert.origin)
+        key = (alert.instance, alert.process, alert.text, is_foreign)
         if (row := self._rows.get(key)) is not None:
             row.count += 1
             row.last_time = alert.time
-        elif len(self._rows) < ROWS_MAX:
+        elif len(self._rows) < ROWS_MAX and not (is_foreign and self._foreign_row_count == FOREIGN_ROWS_MAX):
             self._rows[key] = Row(alert, alert.time)
+            self._foreign_row_count += is_foreign
         else:
             self.more_count += 1
 
@@ -66,7 +70,7 @@ def of(alerts: list[Alert]) -> Digest:
 
 def subject(digest: Digest, instance: str) -> str:
     """One line that says what it is about."""
-    first = digest.rows[0].first
+    first = min(digest.rows, key=lambda row: bool(row.first.origin)).first  # the exchange's own before foreign ones
     others = f" (and {digest.count - 1:,} more)" if digest.count > 1 else ""
     head = f"[{printable(instance)}] {_name(first)}"
     return bounded(f"{head}{printable(first.text)}", SUBJECT_MAX - len(others)) + others

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, Self
@@ -24,6 +25,8 @@ FIRST_LINE_SIZE = 4_096  # so much of it makes the mark
 POSITION_SIZE = 128  # bytes of a stored position: always as many, so that it is rewritten in place on a full disk too
 CLOCK_SLACK_S = 2.0
 UNKNOWN_MARK = "?"  # no file has it
+LAST_LINES_MAX_SIZE = 64 << 20  # so much of a file's end is looked at for its last lines
+OLD_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Position(NamedTuple):
@@ -67,7 +70,7 @@ class PositionFile:
             return None
         try:
             position, sent_at, name = json.loads(text)
-            return Stored(Position.parse(position), float(sent_at), str(name))
+            return Stored(Position.parse(str(position)), float(sent_at), str(name))
         except (ValueError, TypeError):  # a machine that lost power may leave it empty
             return Stored(Position(UNKNOWN_MARK), changed_at, "")
 
@@ -131,7 +134,7 @@ class AlertFiles:
     def _numbers(self) -> list[int]:
         """Of the old files, the oldest first."""
         ends = (path.name.rpartition(".")[2] for path in self.path.parent.glob(f"{self.path.name}.*"))
-        return sorted((int(end) for end in ends if end.isascii() and end.isdigit()), reverse=True)
+        return sorted((int(end) for end in ends if OLD_NUMBER.fullmatch(end)), reverse=True)
 
 
 class Follower:
@@ -267,12 +270,15 @@ def _last_lines(path: Path, count: int) -> list[bytes]:
     """The lines of a file's end that hold at least so many, if it has them."""
     with path.open("rb") as file:
         start = file.seek(0, os.SEEK_END)
-        data = b""
-        while start and data.count(b"\n") <= count:
+        least = max(0, start - LAST_LINES_MAX_SIZE)
+        parts: list[bytes] = []
+        end_count = 0
+        while start > least and end_count <= count:
             size = min(start, READ_SIZE)
             start = file.seek(start - size)
-            data = file.read(size) + data
-    lines = data.splitlines()
+            parts.append(file.read(size))
+            end_count += parts[-1].count(b"\n")
+    lines = b"".join(reversed(parts)).splitlines()
     return lines if not start else lines[1:]
 
 

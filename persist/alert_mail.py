@@ -3,9 +3,10 @@
 import ipaddress
 import smtplib
 import ssl
+from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 from conf.alert import say
@@ -15,6 +16,7 @@ from persist.alert_files import START, Position
 from persist.alert_targets import Undelivered
 
 TIMEOUT_S = 20.0  # for each answer of the server
+REPLIES_MAX_SIZE = 64 * 1024  # bytes of all answers for one mail
 PORTS = {"smtp": 25, "smtps": 465}
 
 
@@ -51,6 +53,37 @@ class Server(NamedTuple):
         return f"{'smtps' if self.is_tls else 'smtp'}://{self.host}:{self.port}"
 
 
+class _Replies:
+    """What a server says over one connection, which may not go on for ever: smtplib collects whole answers."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._left_size = REPLIES_MAX_SIZE
+
+    def readline(self, size: int) -> bytes:
+        line: bytes = self._file.readline(size)
+        self._left_size -= len(line)
+        if self._left_size < 0:
+            raise OSError("the server says too much")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Bounded(smtplib.SMTP):
+    file: Any
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None and self.sock is not None:  # at first, and anew with STARTTLS
+            self.file = _Replies(self.sock.makefile("rb"))
+        return super().getreply()
+
+
+class _BoundedTls(_Bounded, smtplib.SMTP_SSL):
+    pass
+
+
 class Mail:
     """A mailbox, behind a server."""
 
@@ -73,8 +106,12 @@ class Mail:
         """
         message = self._message(outbox)
         try:
-            with self._connected() as connection:
+            connection = self._connected()
+            try:
                 refused = connection.send_message(message, self._sender, self._receivers)
+                _say_goodbye(connection)
+            finally:
+                connection.close()
         except (smtplib.SMTPException, OSError, ValueError) as error:
             raise Undelivered(f"{self._server}: {_reason(error)}") from None
         if refused:
@@ -98,9 +135,9 @@ class Mail:
         server = self._server
         if server.is_tls:
             return self._logged_in(
-                smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_S, context=ssl.create_default_context())
+                _BoundedTls(server.host, server.port, timeout=TIMEOUT_S, context=ssl.create_default_context())
             )
-        connection = smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_S)
+        connection = _Bounded(server.host, server.port, timeout=TIMEOUT_S)
         try:
             connection.ehlo()
             if connection.has_extn("starttls"):
@@ -132,10 +169,18 @@ class Mail:
         return context
 
 
+def _say_goodbye(connection: smtplib.SMTP) -> None:
+    """The mail is taken: whatever the server says to QUIT must not have it sent again."""
+    with suppress(smtplib.SMTPException, OSError):
+        connection.quit()
+
+
 def _reason(error: Exception) -> str:
     """What went wrong, without what a server may repeat of the password."""
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return f"user and password are refused (code {error.smtp_code})"
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return f"all receivers are refused: {', '.join(error.recipients)}"
+    if isinstance(error, UnicodeError):  # its text has a part of the password
+        return "user and password must be ASCII"
     return f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ broken connection, of which nobody knows whether it was done, doubles none, and 
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -91,10 +92,10 @@ class RedisList:
             self._connection.close()
             self._connection = None
 
-    def _position(self, text: bytes, follower: str) -> Position:
+    def _position(self, text: Any, follower: str) -> Position:
         try:
             return Position.parse(text.decode())
-        except ValueError:
+        except (ValueError, AttributeError):
             raise Undelivered(f"{self._address}: {POSITION_KEY}{follower} is not ours: {text!r}; delete it") from None
 
     def _master(self) -> Connection:

@@ -84,7 +84,7 @@ class AlertCenter:
         self._seen: tuple[int, int] | None = None  # the file, when it was looked at
         self._dropped = Dropped()
         self._ignored_count = 0
-        self._log_at = 0.0
+        self._log_at = self._rotate_at = 0.0
 
     def __enter__(self) -> Self:
         self._open()
@@ -222,7 +222,8 @@ class AlertCenter:
                 channel.wake()
         for channel in self._channels:
             assert channel.lives, f"the thread of {channel.name} has ended"
-        if seen is not None and seen[1] >= self._settings.alert.file_max_size:
+        is_full = seen is not None and seen[1] >= self._settings.alert.file_max_size
+        if is_full and self._now() >= self._rotate_at:
             self._rotate()
 
     def _rotate(self) -> None:
@@ -232,6 +233,7 @@ class AlertCenter:
             self.files.rotate()
         except OSError as error:
             say(f"{self.files.path} can't be renamed: {error}")
+            self._rotate_at = self._now() + LOG_INTERVAL_S
             return
         for name in late:
             text = f"the oldest alerts that have not arrived ({name}) are lost: too many wait"

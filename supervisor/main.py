@@ -133,7 +133,7 @@ class Supervisor:
         self._drop_unwanted()
 
     def limits(self) -> Limits:
-        """Until everything has been ready once, nothing is tried again; a second Ctrl-C ends the patience."""
+        """Until all that is needed has been ready once, nothing is tried again; a second Ctrl-C ends the patience."""
         limits = self.settings.supervisor
         if not self.is_up:
             limits = replace(limits, restart_count_max=0)
@@ -244,8 +244,9 @@ class Supervisor:
     def _report_failure(self, charge: Charge, how: str) -> None:
         """An end that nobody asked for: while the exchange starts it is final, later it is an alert."""
         name, path = charge.name, charge.settings.paths.log_file(charge.name)
-        if not self.is_up:
+        if not self.is_up and not charge.wanted.may_be_missing:
             lines = "\n".join(f"  {line}" for line in logs.tail(path, 20, charge.log_start))
+            alert(self.settings.paths, "supervisor", f"the exchange could not be started: {name} ended: {how}")
             self._failure = f"{name} ended while the exchange was starting: {how}. The end of {path}:\n{lines}"
             self.stop(f"{name} could not be started")
             return
@@ -265,8 +266,8 @@ class Supervisor:
             charge.seen = plan.forgive(charge.seen, now)
 
     def _notice_up(self) -> None:
-        phases = {self.phase(charge) for charge in self.charges.values()}
-        if not self.is_up and not self.is_stopping and phases == {Phase.READY}:
+        phases = {self.phase(charge) for charge in self.charges.values() if not charge.wanted.may_be_missing}
+        if not self.is_up and not self.is_stopping and phases <= {Phase.READY}:
             self.is_up = True
             self._say(f"the exchange is up after {time.monotonic() - self.begun_at:.2f} s")
             notify.tell(READY=1, STATUS=f"{len(self.charges)} processes are ready")

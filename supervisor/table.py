@@ -23,6 +23,7 @@ class Wanted:
     reads: tuple[str, ...] = ()  # the settings that it goes by: whole sections, or keys
     counted_by: str = ""  # the setting that says how many equals there are; it does not concern each of them
     ends_last: bool = False  # when all are stopped, it stays until the others have ended
+    may_be_missing: bool = False  # the exchange starts without it, when it can't be started
 
     @property
     def kind(self) -> str:
@@ -58,6 +59,7 @@ def _everything(settings: Settings) -> list[Wanted]:
             module="persist.alertcenter",
             nice=BEHIND_TRADING,
             ends_last=True,
+            may_be_missing=True,
             reads=("alert", "bus"),
         ),
         Wanted(

@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import stat
 import subprocess
 import sys
 import tomllib
@@ -50,10 +51,12 @@ def command(directory: Path, conf_file: Path | None, user_name: str | None, forc
         planned = writing.plan(directory, [*settings_files, *files(place, settings)], listed.digests, force=force)
         _refuse_foreign(directory, planned)
         owner = _owner(place.user)
-        directory.mkdir(parents=True, exist_ok=True)
+        if os.getuid() == 0:
+            _refuse_traps(directory, planned)
+        writing.make_folder(directory)
         writing.write(directory, planned, Listed(place.user or "root", listed.digests), owner)
         settings = load(place.directory / SETTINGS_FILE)
-        writing.make_folders(folders(place, settings), owner)
+        writing.make_folders(folders(place, settings), settings.data_dir, owner)
     except (BadSettings, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     _report(place, settings, planned, listed.digests)
@@ -137,6 +140,27 @@ def _refuse_foreign(directory: Path, planned: list[Planned]) -> None:
             f"in {directory}, these are not from `pit deploy`: {', '.join(foreign)}; nothing was written. "
             "Name another folder, or replace them with --force"
         )
+
+
+def _refuse_traps(directory: Path, planned: list[Planned]) -> None:
+    """What root writes and calls must lie where nobody else can put something else: a link, another script."""
+    parents = {(directory / file.name).parent for file, _, _ in planned}
+    for folder in sorted({directory, *parents, *(each.parent for each in parents if each != directory)}):
+        if folder.is_symlink() and folder != directory:
+            raise click.ClickException(f"{folder} is a link, and root would write where it leads; nothing was written")
+        if folder.is_dir() and (folder.stat().st_uid != 0 or folder.stat().st_mode & stat.S_IWOTH):
+            raise click.ClickException(
+                f"{folder} belongs to {_name_of(folder.stat().st_uid)} or everybody may write to it, so root must not "
+                f"call scripts in it; nothing was written. Either `chown root {in_shell(folder)}` and `chmod o-w`, or "
+                "deploy as that user"
+            )
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _report(place: Place, settings: Settings, planned: list[Planned], digests: Mapping[str, str]) -> None:

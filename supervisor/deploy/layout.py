@@ -92,7 +92,7 @@ def unit(place: Place, settings: Settings) -> str:
         executable=in_command(place.pit),
         user_lines=f"User={place.user}\nGroup={place.group}\nCapabilityBoundingSet=" if place.user else "User=root",
         start_timeout_s=str(int(limits.start_timeout_s) + KERNELS_S),
-        stop_timeout_s=str(int(2 * limits.stop_timeout_s) + STOP_MARGIN_S),
+        stop_timeout_s=str(int(3 * limits.stop_timeout_s) + STOP_MARGIN_S),
         writable=" ".join(in_unit(folder) for folder in _writable(place, settings)),
         private_tmp="no" if why_shared else "yes",
         private_tmp_why=why_shared or "It uses nothing there.",

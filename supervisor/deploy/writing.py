@@ -77,7 +77,7 @@ def write(directory: Path, planned: Iterable[Planned], listed: Listed, owner: Ow
     for file, step, is_replaced in planned:
         path = directory / file.name
         if step is Step.WRITE:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             if is_replaced:
                 path.replace(path.with_name(f"{path.name}.replaced"))
             _put(path, file.text, file.mode, owner if file.mode == PRIVATE else None)
@@ -87,13 +87,24 @@ def write(directory: Path, planned: Iterable[Planned], listed: Listed, owner: Ow
     _put(directory / LIST_FILE, json.dumps(document, indent=1, sort_keys=True) + "\n", 0o644, None)
 
 
-def make_folders(folders: Iterable[Path], owner: Owner | None) -> None:
-    """Make the folders that are missing, for the exchange to write to. Raises OSError."""
+def make_folders(folders: Iterable[Path], private: Path, owner: Owner | None) -> None:
+    """Make the folders that are missing, for the exchange to write to. Raises OSError.
+
+    What is in `private` tells everybody's balances and orders, and is for its user and group only.
+    """
     for folder in folders:
         if not folder.is_dir():
-            folder.mkdir(parents=True)
+            make_folder(folder, 0o750 if folder == private else 0o755)
             if owner is not None:
                 os.chown(folder, *owner, follow_symlinks=False)
+
+
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """Make it if it is missing, and those above it: whatever the umask of who calls this, others may pass."""
+    missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    for each in reversed(missing):
+        each.mkdir()
+        each.chmod(mode if each == folder else 0o755)
 
 
 def read_list(directory: Path) -> Listed:

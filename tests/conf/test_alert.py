@@ -133,3 +133,12 @@ def test_a_stderr_that_refuses_ends_nothing(tmp_path: Path, monkeypatch: pytest.
         with suppress(OSError):
             log.close()
     assert [line["text"] for line in lines(Paths(tmp_path, "main"))] == ["full"]
+
+
+def test_a_text_without_end_is_cut_off_and_steers_no_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert alert(Paths(tmp_path, "main"), "p", "\x1b[2J\n" + "x" * 1_000_000)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("ALERT p: \N{REPLACEMENT CHARACTER}[2J xxx")
+    assert len(line) < TEXT_MAX + 100

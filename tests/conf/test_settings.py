@@ -36,6 +36,7 @@ brokers = ""
 store = "file"
 """
 
+WEBHOOK = '"", or an http:// or https:// address without user and password'
 MAIL_SERVER = '"", smtp://host:port or smtps://user:password@host:port (`@` in a password is %40)'
 REFUSED = [
     ('instence = "x"', "instence: there is no such setting; the nearest is instance"),
@@ -80,7 +81,11 @@ REFUSED = [
     ('[alert]\nmail_from = "A <a@b>"', 'alert.mail_from: "" or name@host is needed'),
     (
         '[alert]\nwebhook_url = "hooks.example.com/s3cret"',
-        'alert.webhook_url: "", or an http:// or https:// address is needed, not what it is set to',
+        f"alert.webhook_url: {WEBHOOK} is needed, not what it is set to",
+    ),
+    *(
+        (f'[alert]\nwebhook_url = "{url}"', f"alert.webhook_url: {WEBHOOK} is needed, not what it is set to")
+        for url in ("https://h:port/x", "https://h:99999/", "https://[::1/x", "https://:1/x", "https://user:pw@h/x")
     ),
     ('[alert]\nbind = "4444"', "alert.bind: \"\" or host:port is needed, not '4444'"),
     ('[market]\nstore = "sentinel://a:1,b:65536/m/0"', "market.store: `file`, or sentinel://host:port,host:port/"),

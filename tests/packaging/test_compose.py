@@ -59,6 +59,7 @@ def test_the_servers_of_the_settings_are_services(document: Document, settings: 
 
 
 def test_the_sentinels_watch_the_master_that_there_is(document: Document, settings: Settings) -> None:
+    assert settings.alert.store == settings.market.store
     _, _, hosts, name, _ = settings.market.store.split("/")
     conf = [line.split() for line in document["configs"]["sentinel"]["content"].splitlines()]
     assert {host.split(":")[0] for host in hosts.split(",")} == {f"sentinel-{number}" for number in (1, 2, 3)}
@@ -90,9 +91,14 @@ def test_the_state_fits_twice(document: Document, settings: Settings) -> None:
     assert int(number) * SIZES[unit] >= 2 * Exchange.size(capacity_of(settings))
 
 
+def test_one_service_builds_an_image_of_a_name(document: Document) -> None:
+    built = [service["image"] for service in document["services"].values() if "build" in service]
+    assert built == ["tradepit:0.1.0"]  # two, which Compose builds at once, end with "already exists"
+
+
 def test_it_is_given_the_time_to_stop(document: Document, settings: Settings) -> None:
-    assert document["services"]["tradepit"]["stop_grace_period"] == "45s"
-    assert 2 * settings.supervisor.stop_timeout_s < 45
+    assert document["services"]["tradepit"]["stop_grace_period"] == "60s"
+    assert 3 * settings.supervisor.stop_timeout_s < 60
 
 
 def test_who_waits_for_whom_can_come_true(document: Document) -> None:

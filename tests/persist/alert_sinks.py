@@ -50,6 +50,7 @@ class MailServer:
         self.receivers: list[list[str]] = []
         self.were_encrypted: list[bool] = []
         self.is_refusing = False
+        self.answer_to_quit = "221 Bye"
         options: dict[str, Any] = {}
         if folder is not None:
             options = {"authenticator": self._check, "auth_required": True, "auth_require_tls": not is_tls}
@@ -72,6 +73,9 @@ class MailServer:
         self.receivers.append(list(envelope.rcpt_tos))
         self.were_encrypted.append(session.ssl is not None)
         return "250 OK"
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        return self.answer_to_quit
 
     def start(self) -> None:
         self._controller.start()

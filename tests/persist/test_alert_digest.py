@@ -1,10 +1,12 @@
 """Digests: the same alerts counted, what is shown bounded, nothing in them that steers a terminal."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.alert_record import Alert
-from persist.alert_digest import ROWS_MAX, SUBJECT_MAX, Digest, body, document, of, subject
+from persist.alert_digest import FOREIGN_ROWS_MAX, ROWS_MAX, SUBJECT_MAX, Digest, body, document, of, subject
 
 
 def alert(text: str, *, process: str = "matcher", time: str = "10:00", dropped_count: int = 0) -> Alert:
@@ -33,6 +35,20 @@ def test_what_does_not_fit_is_told_by_its_number() -> None:
     assert "and 312 more" in body(digest)
     assert document(digest, "main")["more"] == 312
     assert len(document(digest, "main")["alerts"]) == ROWS_MAX
+
+
+def test_strangers_do_not_crowd_out_the_exchanges_own() -> None:
+    flood = [replace(alert(f"flood {number}"), origin="udp 10.0.0.7") for number in range(1_000)]
+    digest = of([*flood, alert("the disk is full"), *flood])
+    assert subject(digest, "main").startswith("[main] matcher: the disk is full")
+    assert "matcher: the disk is full" in body(digest)
+    assert len(digest.rows) == FOREIGN_ROWS_MAX + 1
+    assert (digest.count, digest.more_count) == (2_001, 2 * (1_000 - FOREIGN_ROWS_MAX))
+
+
+def test_who_takes_the_words_of_the_exchange_is_another_row() -> None:
+    own = alert("full")
+    assert [row.count for row in of([own, replace(own, origin="bus"), own]).rows] == [2, 1]
 
 
 def test_what_was_dropped_before_is_summed_up() -> None:

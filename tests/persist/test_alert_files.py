@@ -288,3 +288,19 @@ def test_each_line_once_in_order(tmp_path_factory: pytest.TempPathFactory, steps
     found += all_texts(follower)
     follower.close()
     assert found == [f"alert {number + 1}" for number in range(desk.count)]
+
+
+def test_only_names_of_ours_are_old_files(desk: Desk) -> None:
+    for end in ("01", "0", "bak", "1.gz", "9" * 30):
+        (desk.path.parent / f"alerts.jsonl.{end}").mkdir()
+    written = desk.write()
+    desk.files.rotate()
+    assert desk.files.all() == [desk.path.with_name("alerts.jsonl.1")]
+    assert [alert.text for alert in last_alerts(desk.files, 5)] == written
+
+
+def test_the_last_alerts_behind_a_hole_do_not_cost_its_size(desk: Desk) -> None:
+    with desk.path.open("wb") as file:
+        file.truncate(1 << 40)  # as a full disk, or a machine that lost power, may leave it, only larger
+    written = desk.write(3)
+    assert [alert.text for alert in last_alerts(desk.files, 5)] == written

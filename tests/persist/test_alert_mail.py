@@ -1,7 +1,9 @@
 """Alerts by mail, against a real mail server: plain, STARTTLS with a password, TLS; what goes wrong shows no secret."""
 
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -55,6 +57,39 @@ def test_a_mail() -> None:
     assert "  matcher: die Platte ist voll: 1 €" in message.get_content()
     assert server.receivers == [list(RECEIVERS)]
     assert server.were_encrypted == [False]
+
+
+@pytest.mark.parametrize("answer", ["421 too late", "250 OK", "500 what?"])
+def test_what_is_said_after_a_mail_does_not_have_it_sent_again(answer: str) -> None:
+    with mail_server() as server:
+        server.answer_to_quit = answer
+        mail(f"smtp://{HOST}:{server.port}").deliver(of([ALERT]))
+    assert len(server.messages) == 1
+
+
+def test_a_server_that_never_ends_its_answer_is_not_listened_to() -> None:
+    listener = socket.create_server((HOST, 0))
+
+    def talk() -> None:
+        stream, _ = listener.accept()
+        with stream, suppress(OSError):
+            stream.sendall(b"220 hello\r\n")
+            while True:
+                stream.sendall(b"250-more\r\n" * 1_000)
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    with pytest.raises(Undelivered, match="says too much"):
+        mail(f"smtp://{HOST}:{listener.getsockname()[1]}").deliver(of([ALERT]))
+    talker.join()
+    listener.close()
+
+
+def test_a_password_that_can_not_be_sent_is_not_shown() -> None:
+    with mail_server() as server, pytest.raises(Undelivered) as found:
+        mail(f"smtp://user:%E2%82%ACgeheim@{HOST}:{server.port}").deliver(of([ALERT]))
+    assert "u20ac" not in str(found.value)
+    assert "geheim" not in str(found.value)
 
 
 @pytest.mark.usefixtures("_trusting")

@@ -381,3 +381,18 @@ def test_what_was_dropped_is_told_when_it_is_over_or_goes_on_for_long() -> None:
     assert (count, tenth) == (101, 100)
     dropped.count(2, 50.0)
     assert dropped.due(50.0, is_last=True) == 2
+
+
+def test_a_file_that_can_not_be_renamed_is_told_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings.paths.alerts_file.write_bytes(b"\n" * settings.alert.file_max_size)
+
+    def refuse(_: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr("persist.alert_files.AlertFiles.rotate", refuse)
+    with AlertCenter(settings) as center:
+        for _ in range(10):
+            center.turn(TURN_MS)
+    assert capfd.readouterr().err.count("can't be renamed") == 1

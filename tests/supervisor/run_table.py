@@ -1,6 +1,8 @@
 """The supervisor over stand-ins:
 
-run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER[:NICE[:INDEX]]]..."""
+run_table.py DATA_DIR INSTANCE SETTINGS_JSON NAME=STAND_IN[:AFTER[:NICE[:INDEX]]]...
+
+The exchange starts without one whose name begins with `spare`."""
 
 import errno
 import itertools
@@ -34,6 +36,7 @@ def main() -> int:
                 module=f"stand_in_{stand_in}",
                 after=tuple(filter(None, [after])),
                 nice=int(nice or 0),
+                may_be_missing=name.startswith("spare"),
                 index=int(index) if index else None,
             )
         )

@@ -151,6 +151,7 @@ def test_a_failed_start_ends_everything_with_the_reason(tmp_path: Path) -> None:
     assert "FAILED b ended while the exchange was starting: exit code 7." in said
     assert "the disk is made of cheese" in said
     assert "a: ended" in said
+    assert "the exchange could not be started: b ended: exit code 7" in running.paths.alerts_file.read_text()
 
 
 def test_a_process_that_always_fails_is_given_up_and_a_restart_tries_again(tmp_path: Path) -> None:
@@ -253,3 +254,12 @@ def test_a_machine_without_room_for_another_process_is_a_failure_like_others(
         (tmp_path / "spoiled").unlink()
         running.wait_ready()
         assert "a ended: it could not be forked, [Errno 11]" in running.paths.alerts_file.read_text()
+
+
+def test_the_exchange_starts_without_what_may_be_missing_and_goes_on_trying_it(tmp_path: Path) -> None:
+    (tmp_path / "spoiled").touch()
+    with run(tmp_path, "spare=crashing_once_up", "a=steady") as running:
+        running.wait(lambda rows: rows["a"]["state"] == "ready" and rows["spare"]["restart_count"] >= 1)
+        assert "spare ended: exit code 9" in running.paths.alerts_file.read_text()
+        (tmp_path / "spoiled").unlink()
+        running.wait_ready()

@@ -93,6 +93,20 @@ def test_alerts_of_an_exchange_that_never_ran(conf_file: Path) -> None:
     assert (result.exit_code, "file: failed" in result.output) == (1, True)
 
 
+def test_alerts_are_tested_with_the_settings_that_the_environment_names(
+    conf_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADEPIT_CONF", str(conf_file))  # as bin/pit of a deployment does
+    result = pit("alerts", "test")
+    assert (result.exit_code, "file: failed" in result.output) == (1, True)
+
+
+def test_alerts_that_can_not_be_read_are_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "alerts.jsonl").mkdir()
+    result = pit("alerts", "--data", tmp_path)
+    assert (result.exit_code, "Error: [Errno 21] Is a directory" in result.output) == (1, True)
+
+
 def test_a_missing_file_is_exit_code_2(tmp_path: Path) -> None:
     result = pit("check-conf", "--conf", tmp_path / "gone.toml")
     assert result.exit_code == 2

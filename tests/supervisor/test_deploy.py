@@ -233,7 +233,7 @@ def test_the_unit_knows_the_users_and_the_times_of_the_settings(directory: Path)
     place = Place(directory=Path("/opt/x y"), python=Path("/usr/bin/python3"), user="trade", group="traders")
     text = unit(place, Settings(data_dir=Path("/srv/data")))
     lines = text.splitlines()
-    for line in ("User=trade", "Group=traders", "TimeoutStopSec=45", "TimeoutStartSec=900", "PrivateTmp=yes"):
+    for line in ("User=trade", "Group=traders", "TimeoutStopSec=60", "TimeoutStartSec=900", "PrivateTmp=yes"):
         assert line in lines, line
     assert 'ReadWritePaths="/opt/x y" "/srv/data"' in lines
     assert 'ExecStart=/bin/sh "/opt/x y/bin/pit" up' in lines
@@ -259,6 +259,42 @@ def test_what_the_exchange_writes_belongs_to_its_user(directory: Path) -> None:
     assert ": 0 of " in deploy(directory).output  # it stays so
     deploy(directory, "--user", "root")
     assert "user=''\n" in (directory / "bin/pit").read_text()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("umask", [0o077, 0o000])
+def test_the_umask_of_who_deploys_does_not_matter(directory: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        assert deploy(directory, "--user", "nobody").exit_code == 0
+    finally:
+        os.umask(before)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [directory, *directory.rglob("*")] if path.is_dir()}
+    assert modes.pop(directory / "data") == 0o750
+    assert set(modes.values()) == {0o755}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be led astray")
+def test_root_writes_nothing_where_another_user_can_put_something_else(directory: Path, tmp_path: Path) -> None:
+    assert deploy(directory, "--user", "nobody").exit_code == 0
+    before, elsewhere = contents(directory), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (directory / "matcher").rename(tmp_path / "matcher")
+    (directory / "matcher").mkdir()
+    (directory / "matcher/shell").symlink_to(elsewhere)
+    result = deploy(directory)
+    assert (result.exit_code, "matcher/shell is a link" in result.output) == (1, True)
+    (directory / "matcher/shell").unlink()
+    for owned in ("matcher", "."):
+        shutil.chown(directory / owned, "nobody")
+        result = deploy(directory)
+        assert (result.exit_code, "belongs to nobody" in result.output) == (1, True), result.output
+        shutil.chown(directory / owned, "root")
+    assert list(elsewhere.iterdir()) == []
+    (directory / "matcher").rmdir()
+    (tmp_path / "matcher").rename(directory / "matcher")
+    assert contents(directory) == before
+    assert deploy(directory).exit_code == 0
 
 
 def test_users_that_there_are_not_and_strange_folders_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,11 @@ one way: it connects, reads what each topic holds behind the kept place, compare
 follow, leaves out what is there, and goes on (persist/kafka_lanes.py). A round is sent when the one before it has been
 acknowledged, so that a batch that failed is never followed by a later one.
 
+What an earlier try had sent may come to the topic after that look, for a broker goes on with what a broken connection
+left it, and shows nothing before its replicas have it. So every try is the same producer to the brokers and numbers
+its messages as the one before did: of two batches with the same numbers they take one. Brokers that have no such
+idempotence are looked at a second time, when a first, small batch shows that something came (`Late`).
+
 Trading never waits for it: the event log, and behind it the journal, keep what is not sent.
 """
 
@@ -32,9 +37,9 @@ from engine.retelling import Events, NotRetold
 from persist import kafka_position
 from persist.kafka_events import LISTING_INTERVAL_S, last_event, listing, messages_due, resumed_events
 from persist.kafka_lanes import Found, Lane, resumed
-from persist.kafka_link import Link
+from persist.kafka_link import Link, OutOfStep, TooLarge, Unknown
 from persist.kafka_messages import TOPICS, messages
-from persist.kafka_position import Place, Position
+from persist.kafka_position import Place, Position, Resend
 from persist.store import StoreDown, StoreWrong
 from persist.watch import Watch, Words
 
@@ -42,12 +47,16 @@ NAME = "courier"
 IDLE_MS = 200  # how long a turn may wait for events
 LINGER_S = 0.004  # how long the first event of a wave waits for others
 WAVE_COUNT_MAX = 2_000  # events that are made to messages together
-ROUND_SIZE_MAX = 512 << 10  # bytes of a topic's batch; brokers refuse more than 1 MiB
+ROUND_SIZE_MAX = 512 << 10  # bytes of a topic's batch; brokers refuse more than 1 MiB, unless told otherwise
+ROUND_SIZE_LEAST = 16 << 10  # has room for any message
 ROUND_COUNT_MAX = 2_000  # messages of it
 PROBE_COUNT = 1  # messages of a topic's first batch: it shows whether one sent before came late
 SAVE_INTERVAL_S = 1.0
 SETTLE_S = 0.25  # what a broker took from a connection that broke needs a moment to be in the topic
 PAUSE_LEAST_S, PAUSE_MOST_S = 0.1, 3.0  # between tries
+OUT_OF_STEP_S = (
+    90.0  # brokers that refuse our numbers so long don't have a batch that nobody can read yet: they lost one
+)
 REPLAY_PAUSE_S = 60.0  # the same when the journal could not be replayed: each try reads much of it
 WORDS = Words(
     waiting="are not in Kafka yet",
@@ -95,8 +104,11 @@ class Courier:
         self._frames: list[Frame] = []  # taken, and not settled
         self._sent_catalog: Catalog | None = None  # what is listed, as it was sent
         self._listing_at = 0.0  # when it is to be sent again
+        self._now_number: int | None = None  # where topics begin that are to get what comes
+        self._round_size_max = ROUND_SIZE_MAX
         self._is_probing = True
         self._has_looked_again = False
+        self._out_of_step_since_s: float | None = None
         self._told_foreign: set[str] = set()
         self._pause_s = PAUSE_LEAST_S
         self._again_at = 0.0
@@ -129,7 +141,11 @@ class Courier:
             self._has_looked_again = True
             self._let_go()
             return 0
+        except TooLarge as error:
+            self._make_smaller(error)
+            return 0
         except (StoreDown, StoreWrong, NotRetold, OSError) as error:
+            self._see_refused(error)
             self._give_up(error)
             return 0
 
@@ -156,18 +172,25 @@ class Courier:
         """The one way: see how far each topic is, and follow the events from there."""
         self._listed.now()  # the matcher answers: so its event log is complete
         self._mark = self._mark or self._own_mark()
+        first_event = self._first_event()
         position = self._position or kafka_position.load(self._paths)
         if position is not None:
             self._refuse_foreign(position)
         else:
-            self._hold(self._first_event())  # the matcher is to keep events, however long the brokers are away
+            self._hold(first_event)  # the matcher is to keep events, however long the brokers are away
         self._link = link = self._make_link()
         events_topic = self._settings.kafka.events_topic
         link.open((*self._topics, *([catalog_topic(events_topic)] if events_topic else [])))
         self._sleep(SETTLE_S)
-        position = self._asked(link, position or Position(self._mark, 0, {}))
-        self._lanes = {topic: self._resumed(link, topic, position.places.get(topic)) for topic in self._topics}
-        self._position = position._replace(places=position.places | self._places())
+        position = self._asked(link, position)
+        self._lanes, missing_count = {}, 0
+        for topic in self._topics:
+            self._lanes[topic], found = self._resumed(link, topic, position)
+            missing_count += found.missing_count
+        self._refuse_unknown()
+        if missing_count:
+            position = position._replace(producer=None)
+        self._position = self._produced(link, position._replace(places=position.places | self._places()))
         self._is_probing, self._sent_catalog = True, None
         self._send_listing(link, self._listed.now())
         self._save()
@@ -191,34 +214,65 @@ class Courier:
                 "old data folder back; or, if its messages are in Kafka and this exchange is a new one, remove the file"
             )
 
-    def _asked(self, link: Link, position: Position) -> Position:
+    def _refuse_unknown(self) -> None:
+        """See that no topic is ahead of the exchange. Raises StoreWrong."""
+        durable = Reader(self._paths.events_dir).durable_number
+        for topic, lane in self._lanes.items():
+            if lane.place.event > durable:
+                raise StoreWrong(
+                    f"the topic {topic} has events up to {lane.place.event:,}, this exchange {durable:,}: bring the "
+                    "newer data folder back, or name another topic ([kafka] events_topic)"
+                )
+
+    def _produced(self, link: Link, position: Position) -> Position:
+        """The position, with somebody who sends."""
+        if position.producer is not None:
+            return position
+        for lane in self._lanes.values():
+            lane.begin_sequence()
+        places = {topic: place._replace(sequence=0) for topic, place in position.places.items()}
+        return position._replace(producer=link.new_producer(self._topics[0]), places=places)
+
+    def _asked(self, link: Link, position: Position | None) -> Position:
         """The position, after what an operator asked to be sent again."""
         resend = kafka_position.load_resend(self._paths)
+        if position is None:  # a request that is there is of a time whose position was removed
+            return Position(self._mark, resend.number if resend else 0, {})
         if resend is None or resend.number <= position.resent:
             return position
-        topics = [topic for topic in self._topics if topic in resend.topics]
+        topics = [topic for topic in self._topics if topic in resend.topics and self._is_past(topic, position, resend)]
         places = {topic: Place(resend.after_event, link.range_of(topic).end) for topic in topics}
-        self._alert(f"sends all messages after event {resend.after_event:,} again: {', '.join(topics)}")
+        self._alert(
+            f"sends all messages after event {resend.after_event:,} again: {', '.join(topics) or 'there are none'}"
+        )
         return Position(position.exchange, resend.number, position.places | places)
 
-    def _resumed(self, link: Link, topic: str, place: Place | None) -> Lane:
+    def _is_past(self, topic: str, position: Position, resend: Resend) -> bool:
+        """Whether a topic has messages that are asked for again; to go on from there would leave some out else."""
+        place = position.places.get(topic)
+        return (self._first_event() if place is None else place.event) > resend.after_event
+
+    def _resumed(self, link: Link, topic: str, position: Position) -> tuple[Lane, Found]:
         """A topic as it is now; without a place it begins where the setting says."""
-        is_events = topic == self._settings.kafka.events_topic
+        is_events, place = topic == self._settings.kafka.events_topic, position.places.get(topic)
         if place is None:
             place = last_event(link, topic, self._mark) if is_events else None
             place = place or Place(self._first_event(), link.range_of(topic).end)
-            return Lane(topic, place, place.offset)
+            return Lane(topic, place, place.offset), Found()
         if is_events:
-            lane, found = resumed_events(link, topic, place, self._mark, self._first_event())
+            lane, found = resumed_events(link, topic, place, position.producer, self._mark, self._first_event())
         else:
-            lane, found = resumed(link, topic, place, partial(self._expected, topic, place.event))
+            lane, found = resumed(link, topic, place, position.producer, partial(self._expected, topic, place.event))
         self._tell(topic, place, found)
         if lane.skip_count:
             say(f"{lane.skip_count:,} messages of {topic} are in Kafka already")
-        return lane
+        return lane, found
 
     def _first_event(self) -> int:
-        return 0 if self._settings.kafka.start == "first" else Reader(self._paths.events_dir).durable_number
+        """The last one that a topic does not get which was never sent to; it stays, however long brokers are away."""
+        if self._now_number is None:
+            self._now_number = Reader(self._paths.events_dir).durable_number
+        return 0 if self._settings.kafka.start == "first" else self._now_number
 
     def _expected(self, topic: str, after_event: int) -> Iterator[bytes]:
         """The messages of a topic that follow from the events after one, as far as they are durable now."""
@@ -281,14 +335,17 @@ class Courier:
             self._lanes[topic].add(frame, made)
         if events_topic:
             lane = self._lanes[events_topic]
-            lane.waiting += messages_due(frame, lane.place.event, self._mark)
+            lane.waiting += messages_due(frame, lane.place.event, self._mark, self._round_size_max)
 
     def _round(self, lane: Lane) -> list[bytes]:
-        return lane.round(ROUND_SIZE_MAX, PROBE_COUNT if self._is_probing else ROUND_COUNT_MAX)
+        return lane.round(self._round_size_max, PROBE_COUNT if self._is_probing else ROUND_COUNT_MAX)
 
     def _send_round(self, link: Link, due: dict[str, list[bytes]]) -> None:
         """Send one batch to each of some topics. Raises Late, StoreDown, StoreWrong."""
-        for topic, offset in link.produce(due).items():
+        assert self._position is not None
+        assert self._position.producer is not None
+        sequences = {topic: self._lanes[topic].sequence for topic in due}
+        for topic, offset in link.produce(due, self._position.producer, sequences).items():
             lane = self._lanes[topic]
             off_count = lane.acknowledged(len(due[topic]), offset)
             if off_count and self._is_probing and not self._has_looked_again:
@@ -313,7 +370,7 @@ class Courier:
         self._position = self._position._replace(places=self._position.places | self._places())
         self._watch.stored_number = number
         self._frames = []
-        self._has_looked_again = False
+        self._has_looked_again, self._out_of_step_since_s = False, None
         self._recover()
 
     def _places(self) -> dict[str, Place]:
@@ -353,6 +410,26 @@ class Courier:
         """Tell the matcher after which event all are still needed. Raises OSError."""
         self._hint = self._hint or Hint(self._paths.positions_dir, NAME)
         self._hint.tell(number)
+
+    def _make_smaller(self, error: TooLarge) -> None:
+        """Send less at once from now on, if that is possible."""
+        if self._round_size_max <= ROUND_SIZE_LEAST:
+            self._give_up(error)
+            return
+        self._round_size_max //= 2
+        say(f"{error}: goes on with {self._round_size_max:,} bytes at once")
+        self._let_go()
+
+    def _see_refused(self, error: Exception) -> None:
+        """Let another producer begin when the brokers don't know this one any more."""
+        if not isinstance(error, OutOfStep | Unknown):
+            return
+        if self._out_of_step_since_s is None:
+            self._out_of_step_since_s = self._now()
+        is_lost = isinstance(error, Unknown) or self._now() >= self._out_of_step_since_s + OUT_OF_STEP_S
+        if is_lost and self._position is not None:
+            self._position = self._position._replace(producer=None)
+            self._out_of_step_since_s = None
 
     def _give_up(self, error: Exception) -> None:
         """Go back to where a start begins, after a pause that grows."""

@@ -43,7 +43,7 @@ def _held(settings: Settings, topics: tuple[str, ...]) -> list[str]:
 
     link = Link(settings.kafka.brokers, lambda: None)
     try:
-        link.open(topics, is_producer=False)
+        link.open(topics)
         ranges = {topic: link.range_of(topic) for topic in topics}
     finally:
         link.close()
@@ -80,7 +80,9 @@ def resend(settings: Settings, after_event: int, topics: tuple[str, ...]) -> Non
         raise click.UsageError(f"--after {after_event}: the exchange has had {durable:,} events")
     try:
         position, earlier = kafka_position.load(settings.paths), kafka_position.load_resend(settings.paths)
-        done = max(position.resent if position else 0, earlier.number if earlier else 0)
+        if position is None:
+            raise click.UsageError("nothing was sent yet: [kafka] start says where the courier begins")
+        done = max(position.resent, earlier.number if earlier else 0)
         kafka_position.save_resend(settings.paths, kafka_position.Resend(done + 1, after_event, topics or known))
     except (StoreWrong, OSError) as error:
         raise click.ClickException(str(error)) from None

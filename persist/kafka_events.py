@@ -13,29 +13,39 @@ from bus.messages import BadFrame, Frame, QueryKind
 from persist.kafka_lanes import Found, Lane
 from persist.kafka_link import Link, Message
 from persist.kafka_position import Place
+from persist.kafka_records import Producer
 from persist.store import StoreWrong
 
 LISTING_INTERVAL_S = 3600.0
+# What a listing tells beside what is listed: sums of a moment, which are nobody's business there.
+_SUMS = {
+    QueryKind.ASSETS: ["available_count", "freeze_count", "entry_count", "available_units", "freeze_units"],
+    QueryKind.MARKETS: ["ask_count", "bid_count", "ask_units", "bid_units"],
+}
 
 
-def resumed_events(link: Link, topic: str, place: Place, mark: int, first_event: int) -> tuple[Lane, Found]:
+def resumed_events(
+    link: Link, topic: str, place: Place, producer: Producer | None, mark: int, first_event: int
+) -> tuple[Lane, Found]:
     """Look which events the topic has. Raises StoreDown, StoreWrong.
 
-    When it has lost some, those behind its last one are due again, so that no number is missing: from `first_event`
-    on when it has none at all. Whoever reads it knows events by their numbers.
+    When it has lost some, those behind its last one are due again, so that no number is missing: when it has none at
+    all from `first_event` on, or from the place if that is earlier. Whoever reads it knows events by their numbers.
     """
     there = link.range_of(topic)
     if there.end < place.offset:
-        last = last_event(link, topic, mark) or Place(first_event, there.end)
+        last = last_event(link, topic, mark) or Place(min(first_event, place.event), there.end)
         return Lane(topic, last, there.end), Found(missing_count=place.offset - there.end)
     number, foreign_count = place.event, 0
-    for message in link.messages(topic, max(there.begin, place.offset), there.end):
+    lane = Lane(topic, place, there.end, place.sequence)
+    for message in lane.see(link.messages(topic, max(there.begin, place.offset), there.end), producer):
         frame = _own(message, topic, mark)
         if frame is None:
             foreign_count += 1
         else:
             number = max(number, frame.first + len(frame.records) - 1)
-    return Lane(topic, Place(number, there.end), there.end), Found(foreign_count=foreign_count)
+    lane.settle(number)
+    return lane, Found(foreign_count=foreign_count)
 
 
 def last_event(link: Link, topic: str, mark: int) -> Place | None:
@@ -47,15 +57,18 @@ def last_event(link: Link, topic: str, mark: int) -> Place | None:
     return None
 
 
-def messages_due(frame: Frame, after_event: int, mark: int) -> Iterator[bytes]:
+def messages_due(frame: Frame, after_event: int, mark: int, size_max: int) -> Iterator[bytes]:
     """The messages of a frame's events that come after an event."""
     rest = rest_of(frame, after_event)
-    return event_messages(rest, mark) if len(rest.records) else iter(())
+    return event_messages(rest, mark, size_max) if len(rest.records) else iter(())
 
 
 def listing(client: Client, mark: int) -> bytes:
     """What is listed now, as a message. Raises NoAnswer."""
-    assets, markets = (client.ask(query(kind)).records for kind in (QueryKind.ASSETS, QueryKind.MARKETS))
+    assets, markets = (client.ask(query(kind)).records.copy() for kind in _SUMS)
+    for records, names in zip((assets, markets), _SUMS.values(), strict=True):
+        for name in names:
+            records[name] = 0
     return catalog_message(assets, markets, mark)
 
 

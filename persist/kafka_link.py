@@ -10,15 +10,21 @@ an exception. After one, close the link and make another.
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kafka import TopicPartition
 from kafka.errors import (
     AuthorizationError,
+    DuplicateSequenceNumberError,
+    InvalidProducerEpochError,
     InvalidTopicError,
     KafkaError,
     MessageSizeTooLargeError,
+    OutOfOrderSequenceNumberError,
     RecordListTooLargeError,
+    UnknownProducerIdError,
+    UnsupportedCodecError,
     for_code,
 )
 from kafka.net.compat import KafkaNetClient
@@ -27,7 +33,7 @@ from kafka.protocol.producer import InitProducerIdRequest, ProduceRequest
 from kafka.record import MemoryRecords
 
 from bus.kafka import PARTITION
-from persist.kafka_records import FORMAT, Producer, after, batch
+from persist.kafka_records import FORMAT, NO_SEQUENCE, NOBODY, Producer, after, batch
 from persist.store import StoreDown, StoreWrong
 
 CLIENT_NAME = "tradepit-courier"
@@ -43,7 +49,25 @@ ACKNOWLEDGED_BY_ALL = -1
 EARLIEST, LATEST = -2, -1
 # Newer versions of requests name topics by ids, which need more questions; all brokers since 2.1 know these.
 FETCH_VERSION, LIST_VERSION, PRODUCE_VERSION, PRODUCER_ID_VERSION = 11, 5, 8, 4
-_WRONG = (AuthorizationError, InvalidTopicError, MessageSizeTooLargeError, RecordListTooLargeError)
+_WRONG = (AuthorizationError, InvalidTopicError)
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+_OUT_OF_STEP = (OutOfOrderSequenceNumberError, DuplicateSequenceNumberError)
+_UNKNOWN = (UnknownProducerIdError, InvalidProducerEpochError)
+
+
+class OutOfStep(StoreDown):
+    """The broker has another number of the producer's last message: one that was sent before came late, or is gone."""
+
+
+class TooLarge(StoreWrong):
+    """The broker takes no batch of this size."""
+
+
+class Unknown(StoreDown):
+    """The broker has forgotten the producer."""
+
+
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class Range(NamedTuple):
@@ -58,6 +82,8 @@ class Message(NamedTuple):
 
     offset: int
     value: bytes
+    producer: Producer = NOBODY  # who sent it
+    sequence: int = NO_SEQUENCE  # its number among his in this topic
 
 
 class Fetched(NamedTuple):
@@ -76,11 +102,9 @@ class Link:
         self._servers = [part.strip() for part in brokers.split(",")]
         self._pulse = pulse
         self._client: Any = None
-        self._producer = Producer(-1, -1)
-        self._sequences: dict[str, int] = {}
 
-    def open(self, topics: Sequence[str], *, is_producer: bool = True) -> None:
-        """Connect, find the leaders of these topics (brokers make those that are missing), and be a new producer."""
+    def open(self, topics: Sequence[str]) -> None:
+        """Connect, and find the leaders of these topics; brokers make those that are missing."""
         logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it tells each try; what counts is an exception here
         self._client = KafkaNetClient(
             bootstrap_servers=self._servers,
@@ -93,8 +117,6 @@ class Link:
         try:
             self._bootstrap()
             self._find_leaders(topics)
-            if is_producer:
-                self._become_producer(topics)
         except (KafkaError, OSError) as error:
             raise self._down(error) from error
 
@@ -119,15 +141,27 @@ class Link:
             yield from (message for message in fetched.messages if message.offset < end)
             offset = fetched.next_offset
 
-    def produce(self, values: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
+    def new_producer(self, topic: str) -> Producer:
+        """One that the brokers have not seen yet; `topic` is one that it may write to."""
+        request = InitProducerIdRequest(
+            transactional_id=None, transaction_timeout_ms=0, max_version=PRODUCER_ID_VERSION
+        )
+        (reply,) = self._ask({self._leader(topic): request})
+        self._check("a producer", reply.error_code)
+        return Producer(reply.producer_id, reply.producer_epoch)
+
+    def produce(
+        self, values: Mapping[str, Sequence[bytes]], producer: Producer = NOBODY, sequences: Mapping[str, int] = _NONE
+    ) -> dict[str, int]:
         """Add messages to topics, those of each as one batch; return the offset of the first one of each topic.
 
-        Returns when all replicas that are in sync have them. A batch is taken as a whole or not at all.
+        Returns when all replicas that are in sync have them. A batch is taken as a whole or not at all; with a
+        producer, and the number of its first message in each topic, only behind the message before it (OutOfStep).
         """
         requests: dict[Any, list[Any]] = {}
         time_ms = int(time.time() * 1000)
         for topic, messages in values.items():
-            records = batch(messages, time_ms, self._producer, self._sequences[topic])
+            records = batch(messages, time_ms, producer, sequences.get(topic, NO_SEQUENCE))
             partition = _Data.PartitionProduceData(index=PARTITION, records=records)
             requests.setdefault(self._leader(topic), []).append(_Data(name=topic, partition_data=[partition]))
         replies = self._ask({
@@ -146,7 +180,6 @@ class Link:
                 (part,) = row.partition_responses
                 self._check(row.name, part.error_code)
                 offsets[row.name] = int(part.base_offset)
-                self._sequences[row.name] = after(self._sequences[row.name], len(values[row.name]))
         return offsets
 
     def _bootstrap(self) -> None:
@@ -167,15 +200,6 @@ class Link:
                 )
             self._wait(cluster.request_update(), LEADERS_TIMEOUT_S)
             self._client.poll(timeout_ms=SLICE_MS)
-
-    def _become_producer(self, topics: Sequence[str]) -> None:
-        request = InitProducerIdRequest(
-            transactional_id=None, transaction_timeout_ms=0, max_version=PRODUCER_ID_VERSION
-        )
-        (reply,) = self._ask({self._leader(topics[0]): request})
-        self._check("a producer", reply.error_code)
-        self._producer = Producer(reply.producer_id, reply.producer_epoch)
-        self._sequences = dict.fromkeys(topics, 0)
 
     def _offset(self, topic: str, time_code: int) -> int:
         partition = _Place.ListOffsetsPartition(partition_index=PARTITION, timestamp=time_code)
@@ -212,8 +236,17 @@ class Link:
             for row in reply.responses:  # none when the broker had no time to look
                 (part,) = row.partitions
                 self._check(topic, part.error_code)
-                return read(part.records or b"", offset, part.high_watermark)
+                return self._read(topic, part, offset)
         raise StoreDown(f"{self._name} say nothing of {topic}")
+
+    def _read(self, topic: str, part: Any, offset: int) -> Fetched:
+        try:
+            return read(part.records or b"", offset, part.high_watermark)
+        except UnsupportedCodecError as error:  # some other producer's, or the topic's `compression.type`
+            raise StoreWrong(
+                f"the topic {topic} has compressed messages behind offset {offset:,} that can't be read here: {error}: "
+                "pip install 'kafka-python[lz4,snappy,zstd]'"
+            ) from error
 
     def _ask(self, requests: Mapping[Any, Any]) -> list[Any]:
         """Send a request to each node; the replies."""
@@ -258,7 +291,15 @@ class Link:
             return
         error = for_code(code)
         text = f"{self._name} refuse {topic}: {error.__name__}"
-        raise StoreWrong(text) if issubclass(error, _WRONG) else StoreDown(text)
+        for kinds, kind in (
+            (_WRONG, StoreWrong),
+            (_TOO_LARGE, TooLarge),
+            (_OUT_OF_STEP, OutOfStep),
+            (_UNKNOWN, Unknown),
+        ):
+            if issubclass(error, kinds):
+                raise kind(text)
+        raise StoreDown(text)
 
     def _down(self, error: Exception) -> StoreDown:
         return StoreDown(f"{self._name}: {error}")
@@ -278,10 +319,14 @@ def read(data: bytes, offset: int, end: int) -> Fetched:
     records, found, next_offset = MemoryRecords(data), [], offset
     while (part := records.next_batch()) is not None:
         is_control = part.magic == FORMAT and part.is_control_batch
+        producer = Producer(part.producer_id, part.producer_epoch) if part.magic == FORMAT else NOBODY
         for record in part:
             next_offset = max(next_offset, record.offset + 1)
             if record.offset >= offset and not is_control:
-                found.append(Message(record.offset, record.value or b""))
+                sequence = (
+                    NO_SEQUENCE if producer.id < 0 else after(part.base_sequence, record.offset - part.base_offset)
+                )
+                found.append(Message(record.offset, record.value or b"", producer, sequence))
         if part.magic == FORMAT:
             next_offset = max(next_offset, part.next_offset)
     return Fetched(found, next_offset, end)

@@ -1,17 +1,22 @@
 """How far the courier is: a file in the data folder, replaced as a whole and on the disk before it counts.
 
-    {"exchange": 123, "resent": 4, "topics": {"deals": {"event": 1000, "offset": 250}, ...}}
+    {"exchange": 123, "resent": 4, "producer": [7000, 0],
+     "topics": {"deals": {"event": 1000, "offset": 250, "sequence": 240}, ...}}
 
 For each topic the last event all of whose messages are acknowledged, and the offset behind the last of those messages.
 The two belong together: what lies in the topic from that offset on are messages of later events (persist/courier.py).
+The producer is whom the brokers know us as, the sequence the number that they expect of his next message there: kept,
+so that they refuse what an earlier run had sent and comes when its messages are there already.
 """
 
+import errno
 import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from conf.paths import Paths
+from persist.kafka_records import Producer
 from persist.store import StoreWrong
 
 NUMBER_MAX = (1 << 63) - 1
@@ -22,6 +27,7 @@ class Place(NamedTuple):
 
     event: int  # the last one whose messages it has
     offset: int  # behind the last of them
+    sequence: int = 0  # of the producer's next message
 
 
 class Position(NamedTuple):
@@ -30,6 +36,7 @@ class Position(NamedTuple):
     exchange: int
     resent: int
     places: dict[str, Place]
+    producer: Producer | None = None  # who has sent up to there; None: another one has to begin
 
 
 class Resend(NamedTuple):
@@ -47,10 +54,11 @@ def load(paths: Paths) -> Position | None:
         return None
     try:
         places = {
-            str(topic): Place(_number(row["event"]), _number(row["offset"]))
+            str(topic): Place(_number(row["event"]), _number(row["offset"]), _number(row["sequence"]))
             for topic, row in document["topics"].items()
         }
-        return Position(_number(document["exchange"]), _number(document["resent"]), places)
+        producer = Producer(*map(_number, document["producer"])) if document["producer"] is not None else None
+        return Position(_number(document["exchange"]), _number(document["resent"]), places, producer)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(paths.courier_file, error) from None
 
@@ -62,6 +70,7 @@ def save(paths: Paths, position: Position) -> None:
         {
             "exchange": position.exchange,
             "resent": position.resent,
+            "producer": position.producer,
             "topics": {topic: place._asdict() for topic, place in sorted(position.places.items())},
         },
     )
@@ -104,7 +113,9 @@ def _write(file: Path, document: dict[str, Any]) -> None:
     new = file.with_name(file.name + ".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
-        os.write(descriptor, json.dumps(document).encode())
+        text = json.dumps(document).encode()
+        if (written := os.write(descriptor, text)) < len(text):
+            raise OSError(errno.ENOSPC, f"only {written} of {len(text)} bytes were taken", str(new))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -34,6 +34,9 @@ class Producer(NamedTuple):
     epoch: int
 
 
+NOBODY, NO_SEQUENCE = Producer(-1, -1), -1  # of a batch that the broker takes whenever it comes
+
+
 def batch(values: Sequence[bytes], time_ms: int, producer: Producer, sequence: int) -> bytes:
     """A batch of messages; `sequence` is the number of the first one among the producer's in this partition."""
     pieces: list[bytes] = []

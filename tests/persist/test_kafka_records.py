@@ -26,7 +26,7 @@ def test_a_batch_is_what_kafka_python_reads(sizes: list[int]) -> None:
 
 def test_a_fetch_gives_what_lies_behind_its_offset() -> None:
     data = batch([b"a", b"b", b"c"], TIME_MS, PRODUCER, 0)
-    assert read(data, 1, 3) == ([Message(1, b"b"), Message(2, b"c")], 3, 3)
+    assert read(data, 1, 3) == ([Message(1, b"b", PRODUCER, 1), Message(2, b"c", PRODUCER, 2)], 3, 3)
     assert read(data + data[:20], 0, 3).next_offset == 3  # a broker breaks off where it likes
     assert read(b"", 5, 9) == ([], 5, 9)
 

@@ -1,1 +1,1 @@
-"""The history processes of a later release: recorder, history service, courier to Kafka, alert center."""
+"""What is kept and sent of events: the history, the courier to Kafka; and the alertcenter."""

@@ -52,6 +52,7 @@ ROUND_SIZE_LEAST = 16 << 10  # has room for any message
 ROUND_COUNT_MAX = 2_000  # messages of it
 PROBE_COUNT = 1  # messages of a topic's first batch: it shows whether one sent before came late
 SAVE_INTERVAL_S = 1.0
+LISTING_TIMEOUT_MS = 200  # a matcher that is away must not hold up what goes by the second
 SETTLE_S = 0.25  # what a broker took from a connection that broke needs a moment to be in the topic
 PAUSE_LEAST_S, PAUSE_MOST_S = 0.1, 3.0  # between tries
 OUT_OF_STEP_S = (
@@ -392,7 +393,8 @@ class Courier:
         if self._now() >= self._saved_at + SAVE_INTERVAL_S:
             self._save()
             if self._link is not None and self._settings.kafka.events_topic:
-                self._send_listing(self._link, self._listed.now())
+                with suppress(NoAnswer):
+                    self._send_listing(self._link, self._listed.now(LISTING_TIMEOUT_MS))
             resend = kafka_position.load_resend(self._paths)
             if resend is not None and self._position is not None and resend.number > self._position.resent:
                 self._let_go()

@@ -39,7 +39,8 @@ from persist.store import StoreDown, StoreWrong
 CLIENT_NAME = "tradepit-courier"
 CONNECT_TIMEOUT_S = 3.0
 LEADERS_TIMEOUT_S = 10.0  # a topic that is made takes a moment
-REQUEST_TIMEOUT_S = 30.0  # brokers wait so long for their replicas
+REQUEST_TIMEOUT_S = 30.0
+REPLICAS_TIMEOUT_S = 25.0  # brokers wait so long for their replicas; less, so that their answer still comes
 SLICE_MS = 200  # how long a wait goes without a heartbeat
 FETCH_SIZE = 1 << 20
 FETCH_WAIT_MS = 100  # how long a broker waits for messages at the end of a topic
@@ -47,7 +48,7 @@ FETCH_TRIES_MAX = 50  # answers that say nothing of what was asked
 RECEIVE_SIZE_MAX = 64 << 20  # a broker sends one whole batch, however large
 ACKNOWLEDGED_BY_ALL = -1
 EARLIEST, LATEST = -2, -1
-# Newer versions of requests name topics by ids, which need more questions; all brokers since 2.1 know these.
+# Newer versions of requests name topics by ids, which need more questions; with older brokers older ones are agreed on.
 FETCH_VERSION, LIST_VERSION, PRODUCE_VERSION, PRODUCER_ID_VERSION = 11, 5, 8, 4
 _WRONG = (AuthorizationError, InvalidTopicError)
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
@@ -168,7 +169,7 @@ class Link:
             node: ProduceRequest(
                 transactional_id=None,
                 acks=ACKNOWLEDGED_BY_ALL,
-                timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+                timeout_ms=int(REPLICAS_TIMEOUT_S * 1000),
                 topic_data=data,
                 max_version=PRODUCE_VERSION,
             )

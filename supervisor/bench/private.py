@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import click
@@ -18,6 +19,8 @@ from conf.settings import Settings, load
 
 START_TIMEOUT_S = 120  # kernels may have to be compiled
 STOP_TIMEOUT_S = 60
+PORTS = range(12_000, 32_000)  # below those that connections get (net.ipv4.ip_local_port_range)
+_random = SystemRandom()
 
 
 @contextmanager
@@ -72,7 +75,9 @@ def _pit(*arguments: str, timeout_s: float) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody listens on, and that the system gives to nobody who connects somewhere."""
+    while True:
+        port = _random.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

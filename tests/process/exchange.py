@@ -8,7 +8,6 @@ import http.client
 import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from bus.endpoints import address
 from bus.eventlog import Reader
 from conf.settings import CPU_ANY, SEGMENT_SIZE_LEAST, Settings, load
 from supervisor import lock
+from supervisor.bench.private import free_port
 
 PIT = (sys.executable, "-m", "supervisor.cli")
 START_TIMEOUT_S = 120  # kernels may have to be compiled
@@ -112,15 +112,11 @@ class Running:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Different ports of this machine that nobody listens on."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 def write_conf(folder: Path, **sections: Any) -> Path:

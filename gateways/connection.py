@@ -130,7 +130,8 @@ class Connection:
             status, lines, text = service.web(head, body)
         self._closes |= not head.keeps_alive
         self._send(service.heads.head(status, len(text), lines) + text)
-        if status == 400:
+        # As the original: what it refuses has no body. A page's 400 has one, and a proxy goes on using its connection.
+        if status == 400 and not text:
             self._part()
 
     def _refuse(self, status: int) -> None:

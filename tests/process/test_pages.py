@@ -170,3 +170,19 @@ def test_without_market_data_it_is_told_and_afterwards_it_is_there_again(running
     tell(pid, signal.SIGKILL)
     until(lambda: running.status()["market"]["pid"] not in (pid, None), running)
     until(lambda: has_traded(running), running)
+
+
+def test_a_page_that_is_asked_wrongly_leaves_its_connection_open(running: Running) -> None:
+    """A proxy sends its next request there."""
+    connection = http.client.HTTPConnection(running.settings.http.bind, timeout=60)
+    try:
+        connection.connect()
+        sock = connection.sock
+        for _ in range(2):
+            connection.request("GET", "/historical_trades")
+            reply = connection.getresponse()
+            assert reply.status == 400
+            assert reply.read()
+        assert connection.sock is sock
+    finally:
+        connection.close()

@@ -64,7 +64,7 @@ class Events(Section):
     )
     backlog_segments_count: int = setting(
         1024,
-        "full segments that are kept as long as history or market data have not stored their events, because a store "
+        "full segments that are kept as long as history, market data or Kafka lack their events, because a store "
         "is down or slow; then the oldest go",
         least=1,
         most=1_000_000,
